@@ -1,0 +1,46 @@
+// What the verbs of the program share: common flags, the progress bar, the JSON object. One file a verb; main.cc lists them.
+#pragma once
+
+#include "hedgehog/base/progress.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace hedgehog::cli {
+
+struct CommonOptions {
+  std::string device = "cpu";
+  std::string dtype = "auto";  // "auto", "fp32", "bf16": auto is bf16 where the machine multiplies it faster than fp32
+  int threads = 0;             // 0: all cores
+  std::uint64_t seed = 0;
+  bool json = false;
+};
+
+/// Adds --device --dtype --threads --seed --json --recipe and keeps their values in `options`.
+/// --recipe FILE holds "flag = value" lines (TOML); a flag on the command line wins.
+void add_common_options(CLI::App& verb, CommonOptions& options);
+
+/// Applies threads and seed, checks device. Call first in a verb's callback.
+void apply(const CommonOptions& options);
+
+/// A bar on a terminal, plain lines otherwise, both on standard error.
+std::unique_ptr<Progress> make_progress();
+
+/// Prints one object on standard output: command, model, seed, seconds, peak_memory_bytes, then `fields`.
+void print_json(const std::string& command, const std::string& model, const CommonOptions& options, double seconds,
+                nlohmann::json fields);
+
+void add_convert(CLI::App& program);
+void add_distill(CLI::App& program);
+void add_finetune(CLI::App& program);
+void add_eval(CLI::App& program);
+void add_inspect(CLI::App& program);
+void add_generate(CLI::App& program);
+void add_export(CLI::App& program);
+void add_info(CLI::App& program);
+
+}  // namespace hedgehog::cli

@@ -1,0 +1,54 @@
+# hedgehog_library(FOLDER LINK targets...): the static library hedgehog_FOLDER out of hedgehog/FOLDER, and beside it
+# hedgehog_FOLDER_tests out of tests/FOLDER. hedgehog_torch_library adds LibTorch and its precompiled header.
+
+find_program(HEDGEHOG_CCACHE ccache)
+if(HEDGEHOG_CCACHE)
+  # The two sloppinesses are what ccache asks for when a precompiled header is used.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${HEDGEHOG_CCACHE})
+endif()
+
+add_library(hedgehog_options INTERFACE)
+target_include_directories(hedgehog_options INTERFACE "${PROJECT_SOURCE_DIR}")
+target_compile_options(hedgehog_options INTERFACE -Wall -Wextra -Wno-unused-parameter -fvisibility-inlines-hidden)
+if(HEDGEHOG_SANITIZE)
+  target_compile_options(hedgehog_options INTERFACE -fsanitize=${HEDGEHOG_SANITIZE} -fno-omit-frame-pointer
+                                                    -fno-sanitize-recover=all)
+  target_link_options(hedgehog_options INTERFACE -fsanitize=${HEDGEHOG_SANITIZE})
+endif()
+
+function(hedgehog_library folder)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/hedgehog/${folder}/*.cc")
+  if(NOT sources)
+    add_library(hedgehog_${folder} INTERFACE)
+    target_link_libraries(hedgehog_${folder} INTERFACE hedgehog_options ${arg_LINK})
+    return()
+  endif()
+  add_library(hedgehog_${folder} STATIC ${sources})
+  target_link_libraries(hedgehog_${folder} PUBLIC hedgehog_options ${arg_LINK})
+  hedgehog_tests(${folder})
+endfunction()
+
+function(hedgehog_torch_library folder)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  hedgehog_library(${folder} LINK hedgehog_torch ${arg_LINK})
+  get_target_property(type hedgehog_${folder} TYPE)
+  if(type STREQUAL "STATIC_LIBRARY")
+    target_precompile_headers(hedgehog_${folder} REUSE_FROM hedgehog_torch_pch)
+  endif()
+endfunction()
+
+function(hedgehog_tests folder)
+  if(NOT HEDGEHOG_TESTS)
+    return()
+  endif()
+  file(GLOB tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/${folder}/*_test.cc")
+  if(NOT tests)
+    return()
+  endif()
+  add_executable(hedgehog_${folder}_tests ${tests})
+  target_link_libraries(hedgehog_${folder}_tests PRIVATE hedgehog_${folder} GTest::gtest GTest::gtest_main)
+  target_compile_definitions(hedgehog_${folder}_tests PRIVATE HEDGEHOG_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  gtest_discover_tests(hedgehog_${folder}_tests TEST_PREFIX ${folder}. DISCOVERY_TIMEOUT 120
+                       PROPERTIES TIMEOUT 600 LABELS ${folder})
+endfunction()

@@ -1,0 +1,21 @@
+# hedgehog_torch: LibTorch's CPU libraries, linked by name, since find_package(Torch) would ask for the whole CUDA toolkit.
+# hedgehog_torch_pch: the one precompiled header that every folder with tensors shares.
+
+if(NOT EXISTS "${HEDGEHOG_LIBTORCH}/lib/libtorch_cpu.so")
+  message(FATAL_ERROR "LibTorch is not at ${HEDGEHOG_LIBTORCH}: run scripts/setup, or set HEDGEHOG_LIBTORCH")
+endif()
+
+add_library(hedgehog_torch INTERFACE)
+target_include_directories(hedgehog_torch SYSTEM INTERFACE "${HEDGEHOG_LIBTORCH}/include"
+                           "${HEDGEHOG_LIBTORCH}/include/torch/csrc/api/include")
+target_compile_definitions(hedgehog_torch INTERFACE AT_PARALLEL_OPENMP=1)
+target_link_libraries(hedgehog_torch INTERFACE "${HEDGEHOG_LIBTORCH}/lib/libtorch_cpu.so"
+                      "${HEDGEHOG_LIBTORCH}/lib/libc10.so" "${HEDGEHOG_LIBTORCH}/lib/libgomp.so.1")
+target_link_options(hedgehog_torch INTERFACE "-Wl,-rpath,${HEDGEHOG_LIBTORCH}/lib")
+
+file(WRITE "${PROJECT_BINARY_DIR}/torch_pch.cc" "")
+add_library(hedgehog_torch_pch STATIC "${PROJECT_BINARY_DIR}/torch_pch.cc")
+target_link_libraries(hedgehog_torch_pch PRIVATE hedgehog_options hedgehog_torch)
+target_compile_options(hedgehog_torch_pch PRIVATE -fpch-preprocess)
+target_precompile_headers(hedgehog_torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h>
+                          <torch/csrc/autograd/variable.h> <ATen/Parallel.h> <string> <vector> <map> <functional>)

@@ -1,0 +1,26 @@
+// Per layer and head: how a converted attention differs from softmax on the same q, k, v (the properties of the paper's section 3).
+#pragma once
+
+#include "hedgehog/base/progress.h"
+#include "hedgehog/data/corpus.h"
+#include "hedgehog/models/llama.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace hedgehog {
+
+struct HeadFidelity {
+  std::int64_t layer = 0, head = 0;
+  double entropy_softmax = 0, entropy_linear = 0;  // nats, mean over rows
+  double kl = 0;                                   // mean KL(softmax ‖ linear)
+  double monotonicity = 0;                         // Spearman correlation of weight with q·k inside rows, mean
+  double linear_share = 0;                         // share of the weight that the linear part carries
+  double output_error = 0;                         // |y − ŷ|² / |y|²
+};
+
+/// Teacher-forced: the softmax model's own q, k, v enter each head. `length` tokens, `rows` query rows of each sequence.
+std::vector<HeadFidelity> fidelity(const Llama& model, const Corpus& corpus, std::int64_t sequences, std::int64_t length,
+                                   Progress& progress);
+
+}  // namespace hedgehog

@@ -1,0 +1,91 @@
+// One layer's attention as a part that models take: softmax, linear or hybrid, with its own few weights, in the chunked form
+// (training, prefill) and the recurrent form (decoding). docs/architecture.md has the formulas.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hedgehog {
+
+enum class AttentionKind { kSoftmax, kLinear, kHybrid };
+
+/// "softmax", "linear", "hybrid". Throws Error for any other name.
+AttentionKind attention_kind(const std::string& name);
+std::string to_string(AttentionKind kind);
+
+/// What shapes one layer's attention. Everything but the kind is ignored by softmax, save `window`.
+struct AttentionConfig {
+  AttentionKind kind = AttentionKind::kSoftmax;
+  std::string feature_map = "hedgehog-softmax";  // a name of attention/feature_map.h
+  std::int64_t feature_dim = 0;                  // M, rows of W; 0 means D. F = 2·M for the Hedgehog maps
+  std::int64_t window = 0;                       // softmax: 0 means all keys (Mistral sets it); hybrid: exact keys, the own one counted
+  std::int64_t sinks = 0;                        // hybrid: the document's first keys, kept exact
+  bool gate = false;                             // scalar decay gate γ_i = σ(w·x_i + b) on the state, one per key/value head
+  bool causal = true;
+  bool operator==(const AttentionConfig&) const = default;
+};
+
+/// What one call sees. Tensors are fp32 or bf16, q and k after the position encoding.
+struct AttentionInput {
+  at::Tensor q;              // [batch, heads, length, dim]
+  at::Tensor k, v;           // [batch, kv_heads, length, dim]
+  at::Tensor x;              // [batch, length, hidden]: the layer's normalised input; used by the gate only
+  at::Tensor segment_start;  // int32 [batch, length]: first position of the document that a row belongs to; undefined: one document
+};
+
+/// Which parts of a hybrid or linear attention are left out: the controls of a report.
+enum class AttentionControl { kNone, kLinearRemoved, kWindowRemoved, kNoAttention };
+
+/// What decoding carries from token to token; fixed in size but for softmax without a window. Undefined tensors at the start.
+struct AttentionState {
+  at::Tensor s;                   // fp32 [batch, kv_heads, F, dim + 1]: Σ φ(k) [v, 1]ᵀ, the last column is z
+  at::Tensor log_scale;           // fp32 [batch, kv_heads]: running maximum that s is scaled by (maps of exp form)
+  at::Tensor window_k, window_v;  // [batch, kv_heads, capacity, dim]: ring of the last keys (softmax without window: grows)
+  at::Tensor window_phi;          // fp32 [batch, kv_heads, window, F]: features of the ring's keys, which join s when they leave
+  at::Tensor window_log;          // fp32 [batch, kv_heads, window, 2]: their log scale and log gate
+  at::Tensor sink_k, sink_v;      // [batch, kv_heads, sinks, dim]
+  std::int64_t position = 0;      // tokens seen
+  std::int64_t bytes() const;     // of all tensors above
+};
+
+class Attention {
+ public:
+  /// Weights start as the identity map (W = eye, b = 0), gate open (γ near 1), mixing factor 1.
+  Attention(const AttentionConfig& config, std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, std::int64_t hidden);
+
+  const AttentionConfig& config() const { return config_; }
+
+  /// [batch, heads, length, dim] in the dtype of q. Differentiable in q, k, v, x and the weights. O(length) memory.
+  at::Tensor forward(const AttentionInput& input, AttentionControl control = AttentionControl::kNone) const;
+
+  /// forward() over a whole number of rows that continue `state`, which is brought up to date. No gradient. One document.
+  /// Length 1 is the recurrent form, more the chunked one.
+  at::Tensor continue_from(AttentionState& state, const AttentionInput& input) const;
+
+  /// Feature-map weights, gate, mixing factor: fp32 leaves, by names such as "q_map.weight" [heads, M, D].
+  std::vector<std::pair<std::string, at::Tensor*>> parameters();
+
+  /// What a distillation step returns besides the gradients that it leaves in the parameters' .grad().
+  struct DistillationLoss {
+    double cross_entropy = 0;  // mean over rows of −Σ_j p_ij log a_ij
+    double kl = 0;             // the same minus softmax's entropy
+    double output_error = 0;   // mean of |y − ŷ|² over rows, divided by the mean of |y|²
+  };
+  /// Loss of this attention against softmax on the same q, k, v in O(length) memory, and its gradient for the parameters:
+  /// weights_factor · cross-entropy + output_factor · output error. The gradient is added to .grad() scaled by `gradient_scale`.
+  /// With gradient_scale 0 only the loss is computed. With weights_factor 0 no tile of weights is.
+  DistillationLoss distill(const AttentionInput& input, double weights_factor, double output_factor, double gradient_scale);
+
+ private:
+  AttentionConfig config_;
+  std::int64_t heads_, kv_heads_, dim_;
+  at::Tensor q_weight_, q_bias_, k_weight_, k_bias_;  // [heads, M, D], [heads, M]; [kv_heads, M, D], [kv_heads, M]
+  at::Tensor mix_;                                    // [heads]: log of the linear part's factor (hybrid)
+  at::Tensor gate_weight_, gate_bias_;                // [kv_heads, hidden], [kv_heads]
+};
+
+}  // namespace hedgehog

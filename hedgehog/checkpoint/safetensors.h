@@ -1,0 +1,46 @@
+// The safetensors format: 8 bytes little-endian header length, a JSON header, then the tensors' bytes.
+// https://github.com/huggingface/safetensors; the reader checks every offset and length before use.
+#pragma once
+
+#include "hedgehog/base/mapped_file.h"
+#include "hedgehog/checkpoint/tensor_source.h"
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace hedgehog {
+
+class SafetensorsFile : public TensorSource {
+ public:
+  /// Throws Error for any file that the reference library refuses.
+  explicit SafetensorsFile(const std::filesystem::path& path);
+
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
+  bool contains(const std::string& name) const override { return entries_.contains(name); }
+  at::Tensor load(const std::string& name) const override;
+  std::string origin() const override { return file_.path().string(); }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ private:
+  struct Entry {
+    std::size_t index;   // into tensors_
+    std::size_t offset;  // from the start of the file
+  };
+  MappedFile file_;
+  std::vector<TensorInfo> tensors_;
+  std::unordered_map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// Writes `path` atomically. dtypes: F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL. `metadata` goes to "__metadata__".
+/// The bytes are a function of the arguments alone. Throws Error when the disk is full; a file that was there stays.
+void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace hedgehog

@@ -1,0 +1,39 @@
+// Packed batches out of a corpus: rows of `length` tokens that may hold several documents, which don't attend across their borders.
+#pragma once
+
+#include "hedgehog/base/random.h"
+#include "hedgehog/data/corpus.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace hedgehog {
+
+struct Batch {
+  at::Tensor tokens;         // int64 [batch, length]
+  at::Tensor targets;        // int64 [batch, length]: the next token of the same document, or -100
+  at::Tensor segment_start;  // int32 [batch, length]; undefined when every row is one document
+};
+
+/// Cuts the corpus into rows once, then walks over them in an order shuffled anew each epoch by (seed, epoch).
+class BatchSampler {
+ public:
+  BatchSampler(const Corpus& corpus, std::int64_t batch, std::int64_t length, std::uint64_t seed);
+  Batch next();
+  /// Rows handed out so far: all that is needed to go on.
+  std::int64_t position() const { return position_; }
+  void set_position(std::int64_t position);
+  std::int64_t rows() const;
+
+ private:
+  const Corpus* corpus_;
+  std::int64_t batch_, length_;
+  std::uint64_t seed_;
+  std::int64_t position_ = 0;
+  std::vector<std::int64_t> order_;
+  std::int64_t order_epoch_ = -1;
+};
+
+}  // namespace hedgehog

@@ -1,0 +1,36 @@
+// Perplexity, divergence from the softmax teacher, and the controls that say whether the linear part is alive.
+#pragma once
+
+#include "hedgehog/base/progress.h"
+#include "hedgehog/data/corpus.h"
+#include "hedgehog/models/llama.h"
+
+#include <cstdint>
+#include <optional>
+
+namespace hedgehog {
+
+struct PerplexityConfig {
+  std::int64_t window = 512;        // tokens; windows don't overlap; all but each window's first token are scored
+  std::int64_t limit_tokens = 0;    // of the corpus, 0: all
+  std::int64_t batch = 4;           // windows at a time
+};
+
+struct Perplexity {
+  double perplexity = 0;
+  std::int64_t tokens = 0;                     // scored
+  std::optional<double> kl_to_softmax;         // mean KL(softmax teacher ‖ model) over scored tokens
+  std::optional<double> top1_agreement;        // share of scored tokens where both have the same first choice
+};
+
+/// With a `teacher`, also kl_to_softmax and top1_agreement against it.
+Perplexity perplexity(const Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
+                      const Llama* teacher = nullptr);
+
+/// The model's perplexity with parts of its attention left out (AttentionControl), nothing retrained.
+struct Controls {
+  double linear_removed = 0, window_removed = 0, no_attention = 0;
+};
+Controls controls(Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress);
+
+}  // namespace hedgehog

@@ -1,0 +1,25 @@
+// y = x Wᵀ + b, with an optional low-rank addition (LoRA, arXiv 2106.09685): y += (α/r) (x Aᵀ) Bᵀ.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace hedgehog {
+
+struct Linear {
+  at::Tensor weight;  // [out, in], fp32 or bf16
+  at::Tensor bias;    // [out] or undefined
+  at::Tensor lora_a;  // fp32 [rank, in] or undefined
+  at::Tensor lora_b;  // fp32 [out, rank]
+  double lora_scale = 0;
+
+  /// [..., in] to [..., out]. The gradient of `weight` is computed only if it requires one.
+  at::Tensor forward(const at::Tensor& x) const;
+  /// Starts a low-rank addition: A Kaiming-uniform from `seed`, B zero. Replaces one that was there.
+  void add_lora(std::int64_t rank, double alpha, std::uint64_t seed);
+  /// weight += (α/r) B A, and drops A and B.
+  void merge_lora();
+};
+
+}  // namespace hedgehog
