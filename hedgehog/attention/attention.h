@@ -2,6 +2,8 @@
 // (training, prefill) and the recurrent form (decoding). docs/architecture.md has the formulas.
 #pragma once
 
+#include "hedgehog/attention/attention_operator.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -22,19 +24,21 @@ struct AttentionConfig {
   AttentionKind kind = AttentionKind::kSoftmax;
   std::string feature_map = "hedgehog-softmax";  // a name of attention/feature_map.h
   std::int64_t feature_dim = 0;                  // M, rows of W; 0 means D. F = 2·M for the Hedgehog maps
-  std::int64_t window = 0;                       // softmax: 0 means all keys (Mistral sets it); hybrid: exact keys, the own one counted
-  std::int64_t sinks = 0;                        // hybrid: the document's first keys, kept exact
-  bool gate = false;                             // scalar decay gate γ_i = σ(w·x_i + b) on the state, one per key/value head
+  std::int64_t window = 0;  // softmax: 0 means all keys (Mistral sets it); hybrid: exact keys, the own one counted
+  std::int64_t sinks = 0;   // hybrid: the document's first keys, kept exact
+  bool gate = false;        // scalar decay gate γ_i = σ(w·x_i + b) on the state, one per key/value head
   bool causal = true;
+  std::int64_t teacher_window = 0;  // the base model's own window, which distillation imitates; 0: all keys
   bool operator==(const AttentionConfig&) const = default;
 };
 
 /// What one call sees. Tensors are fp32 or bf16, q and k after the position encoding.
 struct AttentionInput {
-  at::Tensor q;              // [batch, heads, length, dim]
-  at::Tensor k, v;           // [batch, kv_heads, length, dim]
-  at::Tensor x;              // [batch, length, hidden]: the layer's normalised input; used by the gate only
-  at::Tensor segment_start;  // int32 [batch, length]: first position of the document that a row belongs to; undefined: one document
+  at::Tensor q;     // [batch, heads, length, dim]
+  at::Tensor k, v;  // [batch, kv_heads, length, dim]
+  at::Tensor x;     // [batch, length, hidden]: the layer's normalised input; used by the gate only
+  at::Tensor
+      segment_start;  // int32 [batch, length]: first position of the document that a row belongs to; undefined: one document
 };
 
 /// Which parts of a hybrid or linear attention are left out: the controls of a report.
@@ -44,12 +48,13 @@ enum class AttentionControl { kNone, kLinearRemoved, kWindowRemoved, kNoAttentio
 struct AttentionState {
   at::Tensor s;                   // fp32 [batch, kv_heads, F, dim + 1]: Σ φ(k) [v, 1]ᵀ, the last column is z
   at::Tensor log_scale;           // fp32 [batch, kv_heads]: running maximum that s is scaled by (maps of exp form)
-  at::Tensor window_k, window_v;  // [batch, kv_heads, capacity, dim]: ring of the last keys (softmax without window: grows)
-  at::Tensor window_phi;          // fp32 [batch, kv_heads, window, F]: features of the ring's keys, which join s when they leave
-  at::Tensor window_log;          // fp32 [batch, kv_heads, window, 2]: their log scale and log gate
-  at::Tensor sink_k, sink_v;      // [batch, kv_heads, sinks, dim]
-  std::int64_t position = 0;      // tokens seen
-  std::int64_t bytes() const;     // of all tensors above
+  at::Tensor window_k, window_v;  // [batch, kv_heads, rows, dim]: the last keys (softmax without window: all, rows is capacity)
+  at::Tensor window_phi;        // fp32 [batch, kv_heads, rows, F]: features of the window's keys, which join s when they leave
+  at::Tensor window_log_scale;  // fp32 [batch, kv_heads, rows], maps of exp form
+  at::Tensor window_log_gate;   // fp32 [batch, kv_heads, rows], when gated
+  at::Tensor sink_k, sink_v;    // [batch, kv_heads, sinks, dim]
+  std::int64_t position = 0;    // tokens seen
+  std::int64_t bytes() const;   // of all tensors above
 };
 
 class Attention {
@@ -66,6 +71,10 @@ class Attention {
   /// Length 1 is the recurrent form, more the chunked one.
   at::Tensor continue_from(AttentionState& state, const AttentionInput& input) const;
 
+  /// The features, log scales and log gates that forward() hands to the operator, differentiable in the weights; for analysis
+  /// too.
+  OperatorInput operator_input(const AttentionInput& input) const;
+
   /// Feature-map weights, gate, mixing factor: fp32 leaves, by names such as "q_map.weight" [heads, M, D].
   std::vector<std::pair<std::string, at::Tensor*>> parameters();
 
@@ -76,11 +85,20 @@ class Attention {
     double output_error = 0;   // mean of |y − ŷ|² over rows, divided by the mean of |y|²
   };
   /// Loss of this attention against softmax on the same q, k, v in O(length) memory, and its gradient for the parameters:
-  /// weights_factor · cross-entropy + output_factor · output error. The gradient is added to .grad() scaled by `gradient_scale`.
-  /// With gradient_scale 0 only the loss is computed. With weights_factor 0 no tile of weights is.
+  /// weights_factor · cross-entropy + output_factor · output error. The gradient is added to .grad() scaled by
+  /// `gradient_scale`. With gradient_scale 0 only the loss is computed. With weights_factor 0 no tile of weights is.
   DistillationLoss distill(const AttentionInput& input, double weights_factor, double output_factor, double gradient_scale);
 
  private:
+  // Keys as the state takes them, before the running maximum: φ divided by exp of its own log scale.
+  struct KeyFeatures {
+    at::Tensor phi, log_scale, log_gate;
+  };
+  KeyFeatures key_features(const AttentionInput& input) const;
+  at::Tensor continue_softmax(AttentionState& state, const AttentionInput& input) const;
+  at::Tensor continue_linear(AttentionState& state, const AttentionInput& input) const;
+  bool hybrid() const { return config_.kind == AttentionKind::kHybrid; }
+
   AttentionConfig config_;
   std::int64_t heads_, kv_heads_, dim_;
   at::Tensor q_weight_, q_bias_, k_weight_, k_bias_;  // [heads, M, D], [heads, M]; [kv_heads, M, D], [kv_heads, M]

@@ -1,0 +1,190 @@
+#include "hedgehog/attention/attention.h"
+
+#include "hedgehog/attention/feature_map.h"
+#include "hedgehog/attention/running_maximum.h"
+#include "hedgehog/base/error.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+namespace hedgehog {
+namespace {
+
+// γ = σ(7) ≈ 0.999 at the start: all but open, so that an untrained gate forgets little over a few hundred tokens.
+constexpr double kGateBias = 7;
+
+// [batch, kv_heads, length] repeated for the query heads of each group: [batch, heads, length].
+at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads) {
+  const std::int64_t group = heads / x.size(1);
+  return x.unsqueeze(2).expand({x.size(0), x.size(1), group, x.size(2)}).reshape({x.size(0), heads, x.size(2)});
+}
+
+at::Tensor identity_maps(std::int64_t heads, std::int64_t rows, std::int64_t dim) {
+  return at::eye(rows, dim).unsqueeze(0).repeat({heads, 1, 1});
+}
+
+void check_config(const AttentionConfig& config) {
+  check(config.window >= 0 && config.sinks >= 0 && config.feature_dim >= 0,
+        "attention: window {}, sinks {} and feature dimension {} must not be negative", config.window, config.sinks,
+        config.feature_dim);
+  if (config.kind == AttentionKind::kSoftmax) return;
+  check_feature_map(config.feature_map);
+  check(config.kind == AttentionKind::kHybrid || (config.window == 0 && config.sinks == 0),
+        "attention: linear attention has no window and no sinks; \"hybrid\" has");
+  check(config.kind == AttentionKind::kLinear || config.window > 0 || config.sinks > 0,
+        "attention: hybrid attention needs a window or sinks");
+  check(config.causal || (config.kind == AttentionKind::kLinear && !config.gate),
+        "attention: the bidirectional form is linear and has no gate");
+}
+
+}  // namespace
+
+AttentionKind attention_kind(const std::string& name) {
+  if (name == "softmax") return AttentionKind::kSoftmax;
+  if (name == "linear") return AttentionKind::kLinear;
+  if (name == "hybrid") return AttentionKind::kHybrid;
+  fail("attention \"{}\" is not known; there are: softmax, linear, hybrid", name);
+}
+
+std::string to_string(AttentionKind kind) {
+  return kind == AttentionKind::kSoftmax ? "softmax" : kind == AttentionKind::kLinear ? "linear" : "hybrid";
+}
+
+Attention::Attention(const AttentionConfig& config, std::int64_t heads, std::int64_t kv_heads, std::int64_t dim,
+                     std::int64_t hidden)
+    : config_(config), heads_(heads), kv_heads_(kv_heads), dim_(dim) {
+  check_config(config);
+  if (config.kind == AttentionKind::kSoftmax) return;
+  const std::int64_t rows = config.feature_dim > 0 ? config.feature_dim : dim;
+  q_weight_ = identity_maps(heads, rows, dim);
+  q_bias_ = at::zeros({heads, rows});
+  k_weight_ = identity_maps(kv_heads, rows, dim);
+  k_bias_ = at::zeros({kv_heads, rows});
+  if (hybrid()) mix_ = at::zeros({heads});
+  if (config.gate) {
+    gate_weight_ = at::zeros({kv_heads, hidden});
+    gate_bias_ = at::full({kv_heads}, kGateBias);
+  }
+}
+
+std::vector<std::pair<std::string, at::Tensor*>> Attention::parameters() {
+  std::vector<std::pair<std::string, at::Tensor*>> all;
+  const auto add = [&](const char* name, at::Tensor& x) {
+    if (x.defined()) all.emplace_back(name, &x);
+  };
+  add("q_map.weight", q_weight_);
+  add("q_map.bias", q_bias_);
+  add("k_map.weight", k_weight_);
+  add("k_map.bias", k_bias_);
+  add("mix", mix_);
+  add("gate.weight", gate_weight_);
+  add("gate.bias", gate_bias_);
+  return all;
+}
+
+Attention::KeyFeatures Attention::key_features(const AttentionInput& input) const {
+  auto features = feature_map(config_.feature_map, input.k, k_weight_, k_bias_);
+  KeyFeatures keys{features.phi, features.log_scale, {}};
+  if (config_.gate) {
+    // The division keeps one optimizer step on the weights a small step of the gate, whatever the width.
+    const auto weight = gate_weight_ / std::sqrt(static_cast<double>(gate_weight_.size(1)));
+    const auto logits = at::matmul(input.x.to(at::kFloat), weight.t()) + gate_bias_;  // [batch, length, kv_heads]
+    keys.log_gate = at::log_sigmoid(logits).transpose(1, 2);
+  }
+  return keys;
+}
+
+OperatorInput Attention::operator_input(const AttentionInput& input) const {
+  OperatorInput call;
+  call.q = input.q;
+  call.k = input.k;
+  call.v = input.v;
+  call.segment_start = input.segment_start;
+  call.causal = config_.causal;
+  call.window = config_.window;
+  if (config_.kind == AttentionKind::kSoftmax) return call;
+  call.sinks = config_.sinks;
+  const auto queries = feature_map(config_.feature_map, input.q, q_weight_, q_bias_);
+  const auto keys = key_features(input);
+  call.phi_q = queries.phi;
+  call.phi_k = keys.phi;
+  call.log_gate = keys.log_gate;
+  if (hybrid()) call.row_log_scale = mix_.view({1, heads_, 1}).expand({input.q.size(0), heads_, input.q.size(2)});
+  if (!keys.log_scale.defined()) return call;
+  if (!config_.causal) {
+    call.phi_k = keys.phi * at::exp(keys.log_scale - keys.log_scale.amax(-1, true)).unsqueeze(-1);
+    return call;
+  }
+  const auto running = running_maximum(keys.log_scale, input.segment_start, {});
+  call.phi_k = keys.phi * at::exp(keys.log_scale - running.maximum).unsqueeze(-1);
+  call.log_gate = keys.log_gate.defined() ? keys.log_gate + running.log_gate : running.log_gate;
+  if (hybrid()) call.row_log_scale = call.row_log_scale + queries.log_scale + to_query_heads(running.maximum, heads_);
+  return call;
+}
+
+at::Tensor Attention::forward(const AttentionInput& input, AttentionControl control) const {
+  const bool softmax = config_.kind == AttentionKind::kSoftmax;
+  if (softmax && !config_.causal) {
+    check(!input.segment_start.defined(), "attention: bidirectional softmax takes no packed documents");
+    return at::scaled_dot_product_attention(input.q, input.k, input.v, {}, 0.0, false, std::nullopt, true);
+  }
+  if (!softmax && (control == AttentionControl::kNoAttention ||
+                   (control == AttentionControl::kLinearRemoved && config_.kind == AttentionKind::kLinear))) {
+    return at::zeros_like(input.q);
+  }
+  auto call = operator_input(input);
+  if (!softmax && control == AttentionControl::kLinearRemoved) {
+    call.phi_q = call.phi_k = call.row_log_scale = call.log_gate = at::Tensor();
+  }
+  if (!softmax && control == AttentionControl::kWindowRemoved) {
+    call.window = call.sinks = 0;
+    call.row_log_scale = at::Tensor();
+  }
+  return attention_operator(call);
+}
+
+Attention::DistillationLoss Attention::distill(const AttentionInput& input, double weights_factor, double output_factor,
+                                               double gradient_scale) {
+  const bool learns = gradient_scale != 0;
+  const at::AutoGradMode mode(learns);
+  const auto call = operator_input(input);
+  const auto target = [&] {
+    const at::NoGradGuard guard;
+    OperatorInput teacher;
+    teacher.q = input.q;
+    teacher.k = input.k;
+    teacher.v = input.v;
+    teacher.segment_start = input.segment_start;
+    teacher.window = config_.teacher_window;
+    return attention_operator(teacher).to(at::kFloat);
+  };
+  DistillationLoss loss;
+  std::vector<at::Tensor> roots, gradients;
+  const auto add_root = [&](const at::Tensor& root, const at::Tensor& gradient) {
+    if (!root.defined() || !gradient.defined() || !root.requires_grad()) return;
+    roots.push_back(root);
+    gradients.push_back(gradient);
+  };
+  const double rows = static_cast<double>(input.q.size(0) * input.q.size(1) * input.q.size(2));
+  if (weights_factor != 0) {
+    const at::NoGradGuard guard;
+    const auto output = distillation_operator(call, config_.teacher_window, gradient_scale * weights_factor / rows);
+    loss.cross_entropy = output.cross_entropy.mean(at::kDouble).item<double>();
+    loss.kl = loss.cross_entropy - output.entropy.mean(at::kDouble).item<double>();
+    add_root(call.phi_q, output.phi_q);
+    add_root(call.phi_k, output.phi_k);
+    add_root(call.row_log_scale, output.row_log_scale);
+    add_root(call.log_gate, output.log_gate);
+  }
+  if (output_factor != 0) {
+    const auto y = attention_operator(call).to(at::kFloat);
+    const auto wanted = target();
+    const auto error = (y - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12);
+    loss.output_error = error.item<double>();
+    if (learns) add_root(error, at::full({}, gradient_scale * output_factor));
+  }
+  if (!roots.empty()) torch::autograd::backward(roots, gradients);
+  return loss;
+}
+
+}  // namespace hedgehog

@@ -1,0 +1,236 @@
+#include "hedgehog/attention/attention_operator.h"
+
+#include "hedgehog/attention/parallel.h"
+#include "hedgehog/base/error.h"
+#include "hedgehog/kernels/attention.h"
+
+#include <ATen/ATen.h>
+#include <fmt/ranges.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+#include <string>
+
+namespace hedgehog {
+namespace {
+
+at::Tensor as_rows(const at::Tensor& x) {
+  if (!x.defined()) return x;
+  const auto fp32 = x.to(at::kFloat);
+  return fp32.stride(-1) == 1 || fp32.size(-1) == 1 ? fp32 : fp32.contiguous();
+}
+
+template <typename T>
+kernels::Strided<T> strided(const at::Tensor& x) {
+  if (!x.defined()) return {};
+  return {const_cast<T*>(x.const_data_ptr<float>()), x.stride(0), x.stride(1), x.stride(2)};
+}
+
+// [B, H, N, W] whose memory is [B, N, H, W]: what the next projection reads without a copy.
+at::Tensor rows_first(const at::Tensor& like, std::int64_t heads, std::int64_t rows, std::int64_t width) {
+  return at::empty({like.size(0), rows, heads, width}, like.options().dtype(at::kFloat)).transpose(1, 2);
+}
+
+void check_shape(const at::Tensor& x, const char* name, at::IntArrayRef expected) {
+  if (!x.defined()) return;
+  check(x.sizes() == expected, "attention: {} has shape {}, expected {}", name, fmt::join(x.sizes(), "x"),
+        fmt::join(expected, "x"));
+}
+
+// The kernel's view of a call, and the tensors that it points into.
+struct Call {
+  OperatorInput t;
+  OperatorContinuation more;
+  kernels::AttentionArguments arguments;
+
+  explicit Call(const OperatorInput& input, const OperatorContinuation& continuation = {}) : t(input), more(continuation) {
+    t.q = as_rows(t.q);
+    t.k = as_rows(t.k);
+    t.v = as_rows(t.v);
+    t.phi_q = as_rows(t.phi_q);
+    t.phi_k = as_rows(t.phi_k);
+    for (auto* x : {&t.row_log_scale, &t.log_gate}) {
+      if (x->defined()) *x = x->to(at::kFloat).contiguous();
+    }
+    for (auto* x : {&t.segment_start, &t.key_count}) {
+      if (x->defined()) *x = x->to(at::kInt).contiguous();
+    }
+    more.prefix_k = as_rows(more.prefix_k);
+    more.prefix_v = as_rows(more.prefix_v);
+    if (more.state_in.defined()) more.state_in = more.state_in.contiguous();
+    describe();
+  }
+
+ private:
+  void describe() {
+    auto& s = arguments.shape;
+    s.batch = t.k.size(0);
+    s.kv_heads = t.k.size(1);
+    s.length = t.k.size(2);
+    s.dim = t.k.size(3);
+    s.heads = t.q.size(1);
+    s.query_begin = more.query_begin;
+    s.features = t.phi_q.defined() ? t.phi_q.size(3) : 0;
+    s.window = t.window;
+    s.sinks = t.sinks;
+    s.causal = t.causal;
+    s.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(s.dim)));
+    check(s.heads % s.kv_heads == 0, "attention: {} query heads are no multiple of {} key/value heads", s.heads, s.kv_heads);
+    check(s.causal || (s.features > 0 && s.window == 0 && s.sinks == 0 && !t.log_gate.defined()),
+          "attention: the bidirectional form is linear, without window, sinks or gate");
+    const std::int64_t rows = s.query_rows();
+    check_shape(t.q, "q", {s.batch, s.heads, rows, s.dim});
+    check_shape(t.v, "v", {s.batch, s.kv_heads, s.length, s.dim});
+    check_shape(t.phi_q, "phi_q", {s.batch, s.heads, rows, s.features});
+    check_shape(t.phi_k, "phi_k", {s.batch, s.kv_heads, s.length, s.features});
+    check_shape(t.row_log_scale, "row_log_scale", {s.batch, s.heads, rows});
+    check_shape(t.log_gate, "log_gate", {s.batch, s.kv_heads, s.length});
+    check_shape(t.segment_start, "segment_start", {s.batch, s.length});
+    check_shape(t.key_count, "key_count", {s.batch});
+    check_shape(more.state_in, "state", {s.batch, s.kv_heads, s.features, s.dim + 1});
+    auto& a = arguments;
+    a.q = strided<const float>(t.q);
+    a.k = strided<const float>(t.k);
+    a.v = strided<const float>(t.v);
+    a.phi_q = strided<const float>(t.phi_q);
+    a.phi_k = strided<const float>(t.phi_k);
+    if (t.row_log_scale.defined()) a.row_log_scale = t.row_log_scale.const_data_ptr<float>();
+    if (t.log_gate.defined()) a.log_gate = t.log_gate.const_data_ptr<float>();
+    if (t.segment_start.defined()) a.segment_start = t.segment_start.const_data_ptr<std::int32_t>();
+    if (t.key_count.defined()) a.key_count = t.key_count.const_data_ptr<std::int32_t>();
+    if (more.state_in.defined()) a.state_in = more.state_in.const_data_ptr<float>();
+    if (more.prefix_k.defined()) {
+      a.prefix_k = strided<const float>(more.prefix_k);
+      a.prefix_v = strided<const float>(more.prefix_v);
+      a.prefix_rows = more.prefix_k.size(2);
+    }
+  }
+};
+
+struct ForwardResult {
+  at::Tensor out, row_max, inverse_sum, state;
+};
+
+ForwardResult run_forward(const Call& call, std::int64_t absorb_end, bool wants_state) {
+  const auto& s = call.arguments.shape;
+  ForwardResult result;
+  result.out = rows_first(call.t.q, s.heads, s.query_rows(), s.dim);
+  result.row_max = at::empty({s.batch, s.heads, s.query_rows()}, result.out.options());
+  result.inverse_sum = at::empty_like(result.row_max);
+  if (wants_state) result.state = at::empty({s.batch, s.kv_heads, s.features, s.dim + 1}, result.out.options());
+  kernels::attention_forward(call.arguments, strided<float>(result.out), result.row_max.mutable_data_ptr<float>(),
+                             result.inverse_sum.mutable_data_ptr<float>(),
+                             wants_state ? result.state.mutable_data_ptr<float>() : nullptr, absorb_end, torch_threads());
+  return result;
+}
+
+// d log γ_t = Σ_{i ≥ t} (φ(q_i)·dφ(q_i), summed over the group, − φ(k_i)·dφ(k_i)).
+at::Tensor gate_gradient(const at::Tensor& row_gradient, const at::Tensor& phi_k, const at::Tensor& phi_k_gradient) {
+  const std::int64_t batch = phi_k.size(0), kv_heads = phi_k.size(1), length = phi_k.size(2);
+  const auto of_rows = row_gradient.reshape({batch, kv_heads, -1, length}).sum(2);
+  const auto of_keys = (phi_k * phi_k_gradient).sum(-1);
+  return (of_rows - of_keys).to(at::kDouble).flip(-1).cumsum(-1).flip(-1).to(at::kFloat);
+}
+
+class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
+ public:
+  // A tensor that a custom function may lack has to be optional: an undefined one is refused.
+  using Maybe = std::optional<at::Tensor>;
+
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const Maybe& phi_q, const Maybe& phi_k, const Maybe& row_log_scale,
+                            const Maybe& log_gate, const Maybe& segment_start, const Maybe& key_count, std::int64_t window,
+                            std::int64_t sinks, bool causal) {
+    const auto get = [](const Maybe& x) { return x.value_or(at::Tensor()); };
+    const Call call({q, k, v, get(phi_q), get(phi_k), get(row_log_scale), get(log_gate), get(segment_start), get(key_count),
+                     window, sinks, causal});
+    const auto result = run_forward(call, 0, false);
+    context->save_for_backward({call.t.q, call.t.k, call.t.v, call.t.phi_q, call.t.phi_k, call.t.row_log_scale, call.t.log_gate,
+                                call.t.segment_start, call.t.key_count, result.out, result.row_max, result.inverse_sum});
+    context->saved_data["window"] = window;
+    context->saved_data["sinks"] = sinks;
+    context->saved_data["causal"] = causal;
+    context->saved_data["dtype"] = static_cast<std::int64_t>(q.scalar_type());
+    return result.out.to(q.scalar_type());
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const auto saved = context->get_saved_variables();
+    const Call call({saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7], saved[8],
+                     context->saved_data["window"].toInt(), context->saved_data["sinks"].toInt(),
+                     context->saved_data["causal"].toBool()});
+    const auto& s = call.arguments.shape;
+    const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
+    const auto dout = as_rows(gradients[0]);
+    const bool exact = s.window > 0 || s.sinks > 0 || s.features == 0;
+    auto dv = rows_first(call.t.v, s.kv_heads, s.length, s.dim);
+    at::Tensor dq, dk, dphi_q, dphi_k, dscale, dgate;
+    if (exact) {
+      dq = rows_first(call.t.q, s.heads, s.length, s.dim);
+      dk = rows_first(call.t.k, s.kv_heads, s.length, s.dim);
+    }
+    if (s.features > 0) {
+      dphi_q = at::empty({s.batch, s.heads, s.length, s.features}, dv.options());
+      dphi_k = at::empty({s.batch, s.kv_heads, s.length, s.features}, dv.options());
+    }
+    kernels::AttentionGradients to;
+    to.q = strided<float>(dq);
+    to.k = strided<float>(dk);
+    to.v = strided<float>(dv);
+    to.phi_q = strided<float>(dphi_q);
+    to.phi_k = strided<float>(dphi_k);
+    kernels::attention_backward(call.arguments, strided<const float>(saved[9]), strided<const float>(dout),
+                                saved[10].const_data_ptr<float>(), saved[11].const_data_ptr<float>(), to, torch_threads());
+    if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
+      const auto of_rows = (call.t.phi_q * dphi_q).sum(-1);
+      if (call.t.row_log_scale.defined()) dscale = of_rows;
+      if (call.t.log_gate.defined()) dgate = gate_gradient(of_rows, call.t.phi_k, dphi_k);
+    }
+    const auto as_input = [dtype](const at::Tensor& x) { return x.defined() ? x.to(dtype) : x; };
+    return {as_input(dq), as_input(dk), as_input(dv), dphi_q, dphi_k, dscale, dgate, {}, {}, {}, {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor attention_operator(const OperatorInput& i) {
+  using Maybe = AttentionFunction::Maybe;
+  return AttentionFunction::apply(i.q, i.k, i.v, Maybe(i.phi_q), Maybe(i.phi_k), Maybe(i.row_log_scale), Maybe(i.log_gate),
+                                  Maybe(i.segment_start), Maybe(i.key_count), i.window, i.sinks, i.causal);
+}
+
+OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation) {
+  const Call call(input, continuation);
+  const auto result = run_forward(call, continuation.absorb_end, call.arguments.shape.features > 0);
+  return {result.out.to(input.q.scalar_type()), result.state};
+}
+
+DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale) {
+  const Call call(input);
+  const auto& s = call.arguments.shape;
+  check(s.features > 0, "distillation: softmax attention has no feature maps to learn");
+  check(s.causal, "distillation: the weights' cross-entropy is causal");
+  const auto options = call.t.q.options();
+  DistillationOutput output;
+  output.cross_entropy = at::empty({s.batch, s.heads, s.length}, options);
+  output.entropy = at::empty({s.batch, s.heads, s.length}, options);
+  at::Tensor dphi_k_heads;
+  if (gradient_scale != 0) {
+    output.phi_q = at::empty({s.batch, s.heads, s.length, s.features}, options);
+    dphi_k_heads = at::empty({s.batch, s.heads, s.length, s.features}, options);
+  }
+  kernels::attention_distillation(call.arguments, teacher_window, static_cast<float>(gradient_scale),
+                                  output.cross_entropy.mutable_data_ptr<float>(), output.entropy.mutable_data_ptr<float>(),
+                                  strided<float>(output.phi_q), strided<float>(dphi_k_heads), torch_threads());
+  if (gradient_scale == 0) return output;
+  output.phi_k = dphi_k_heads.reshape({s.batch, s.kv_heads, -1, s.length, s.features}).sum(2);
+  if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
+    const auto of_rows = (call.t.phi_q * output.phi_q).sum(-1);
+    if (call.t.row_log_scale.defined()) output.row_log_scale = of_rows;
+    if (call.t.log_gate.defined()) output.log_gate = gate_gradient(of_rows, call.t.phi_k, output.phi_k);
+  }
+  return output;
+}
+
+}  // namespace hedgehog

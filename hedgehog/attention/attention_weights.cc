@@ -1,0 +1,79 @@
+#include "hedgehog/attention/attention_weights.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <limits>
+
+namespace hedgehog {
+namespace {
+
+at::Tensor repeated(const at::Tensor& x, std::int64_t heads) {
+  return x.repeat_interleave(heads / x.size(1), 1);
+}
+
+}  // namespace
+
+AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows) {
+  const std::int64_t batch = input.k.size(0), heads = input.q.size(1), length = input.k.size(2), dim = input.k.size(3);
+  const auto row = at::tensor(rows, at::kLong);
+  const auto i = row.view({1, 1, -1, 1}), j = at::arange(length, at::kLong).view({1, 1, 1, -1});
+  auto start = at::zeros({batch, 1, static_cast<std::int64_t>(rows.size()), 1}, at::kLong);
+  auto key_start = at::zeros({batch, 1, 1, length}, at::kLong);
+  if (input.segment_start.defined()) {
+    key_start = input.segment_start.to(at::kLong).view({batch, 1, 1, length});
+    start = input.segment_start.to(at::kLong).index_select(1, row).view({batch, 1, -1, 1});
+  }
+  auto visible = key_start.eq(start);
+  if (input.causal) visible = visible.logical_and(j.le(i));
+  if (input.key_count.defined()) visible = visible.logical_and(j.lt(input.key_count.to(at::kLong).view({batch, 1, 1, 1})));
+  const bool linear = input.phi_q.defined();
+  auto exact = at::ones({1, 1, 1, 1}, at::kBool);
+  if (linear || input.window > 0) {
+    exact = (i - j).lt(input.window).logical_or((j - start).lt(input.sinks));
+    if (!input.causal) exact = at::zeros({1, 1, 1, 1}, at::kBool);  // no window: all keys are linear
+  }
+  const double infinity = std::numeric_limits<double>::infinity();
+  const auto q = input.q.to(at::kDouble).index_select(2, row), k = repeated(input.k.to(at::kDouble), heads);
+  const auto scores = at::matmul(q, k.transpose(-1, -2)) / std::sqrt(static_cast<double>(dim));
+  auto top = at::where(visible.logical_and(exact), scores, at::full({}, -infinity, at::kDouble)).amax(-1, true);
+  at::Tensor log_factor, products;
+  if (linear) {
+    const auto phi_q = input.phi_q.to(at::kDouble).index_select(2, row);
+    products = at::matmul(phi_q, repeated(input.phi_k.to(at::kDouble), heads).transpose(-1, -2));
+    log_factor = at::zeros_like(scores);
+    if (input.row_log_scale.defined())
+      log_factor = log_factor + input.row_log_scale.to(at::kDouble).index_select(2, row).unsqueeze(-1);
+    top = at::maximum(top, log_factor.amax(-1, true).detach());
+    if (input.log_gate.defined()) {
+      const auto decay = repeated(input.log_gate.to(at::kDouble).cumsum(-1), heads);
+      log_factor = log_factor + (decay.index_select(2, row).unsqueeze(-1) - decay.unsqueeze(-2)).clamp_max(0);
+    }
+  }
+  top = top.detach();
+  const auto zero = at::zeros({}, at::kDouble);
+  const auto exact_part =
+      at::where(visible.logical_and(exact), at::exp(at::where(exact.logical_and(visible), scores - top, zero)), zero);
+  auto total = exact_part, linear_part = zero;
+  if (linear) {
+    const auto seen = visible.logical_and(exact.logical_not());
+    linear_part = at::where(seen, at::exp(at::where(seen, log_factor - top, zero)) * products, zero);
+    total = exact_part + linear_part;
+  }
+  const auto sum = total.sum(-1, true);
+  const auto inverse = at::where(sum.gt(0), sum.clamp_min(1e-300).reciprocal(), zero);
+  AttentionWeights result;
+  result.weights = total * inverse;
+  result.linear_share = linear ? (linear_part * inverse).sum(-1) : at::zeros_like(sum.squeeze(-1));
+  return result;
+}
+
+at::Tensor attention_weights(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows) {
+  return operator_weights(attention.operator_input(input), rows).weights.to(at::kFloat);
+}
+
+at::Tensor linear_share(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows) {
+  return operator_weights(attention.operator_input(input), rows).linear_share.to(at::kFloat);
+}
+
+}  // namespace hedgehog

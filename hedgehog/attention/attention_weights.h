@@ -1,0 +1,25 @@
+// Attention's weights as a matrix: for analysis of chosen rows, and the plain form that tests hold the operator against.
+#pragma once
+
+#include "hedgehog/attention/attention.h"
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace hedgehog {
+
+struct AttentionWeights {
+  at::Tensor weights;       // [batch, heads, rows, length]: the rows' weights over all keys, each summing to 1
+  at::Tensor linear_share;  // [batch, heads, rows]: the part of the sum that linear keys carry
+};
+
+/// Rows `rows` of the operator's weights, by its definition, in fp64 from start to end; differentiable.
+AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows);
+
+/// The same of a layer's attention; fp32. Softmax weights when its kind is softmax.
+at::Tensor attention_weights(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows);
+at::Tensor linear_share(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows);
+
+}  // namespace hedgehog

@@ -1,0 +1,36 @@
+#include "hedgehog/attention/running_maximum.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+namespace hedgehog {
+
+RunningMaximum running_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start, const at::Tensor& initial) {
+  const auto own = log_scale.detach().contiguous();
+  const auto segments = segment_start.defined() ? segment_start.to(at::kInt).contiguous() : segment_start;
+  const auto first = initial.defined() ? initial.contiguous() : initial;
+  RunningMaximum result{at::empty_like(own), at::empty_like(own)};
+  const std::int64_t batch = own.size(0), heads = own.size(1), length = own.size(2);
+  const float* m = own.const_data_ptr<float>();
+  float* r = result.maximum.mutable_data_ptr<float>();
+  float* gate = result.log_gate.mutable_data_ptr<float>();
+  for (std::int64_t row = 0; row < batch * heads; ++row, m += length, r += length, gate += length) {
+    const std::int32_t* starts = segments.defined() ? segments.const_data_ptr<std::int32_t>() + row / heads * length : nullptr;
+    for (std::int64_t i = 0; i < length; ++i) {
+      const bool starts_here = starts != nullptr ? starts[i] == i : i == 0;
+      if (starts_here) {
+        const bool continued = i == 0 && first.defined();
+        const float before = continued ? first.const_data_ptr<float>()[row] : m[i];
+        r[i] = std::max(before, m[i]);
+        gate[i] = before - r[i];
+      } else {
+        r[i] = std::max(r[i - 1], m[i]);
+        gate[i] = r[i - 1] - r[i];
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace hedgehog

@@ -1,0 +1,85 @@
+// The seam between tensors and arithmetic: attention of every kind on plain fp32 pointers and strides.
+//
+// One operator covers softmax, linear and hybrid attention. Row i gives key j of its document (j ≤ i when causal) the weight
+//   w_ij = exp(scale · q_i·k_j)                                   for exact keys: the last `window`, the document's first
+//   `sinks` w_ij = exp(ℓ_i + Σ_{t=j+1..i} log γ_t) · φ(q_i)·φ(k_j)        for all other keys (the linear part)
+// and the output is y_i = Σ_j w_ij v_j / Σ_j w_ij, computed with the row's maximum taken out, 0 where the denominator is 0.
+// features = 0 with window = 0 is softmax over all keys; window = 0 with features > 0 is linear attention.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace hedgehog::kernels {
+
+/// Runs body(begin, end) over pieces of [0, count), possibly on several threads.
+using ParallelFor = std::function<void(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& body)>;
+
+/// A [batch, heads, rows, width] array: pointer and strides in elements; the innermost stride is 1.
+template <typename T>
+struct Strided {
+  T* data = nullptr;
+  std::int64_t batch = 0, head = 0, row = 0;
+
+  T* at(std::int64_t b, std::int64_t h, std::int64_t i = 0) const { return data + b * batch + h * head + i * row; }
+  explicit operator bool() const { return data != nullptr; }
+};
+
+struct AttentionShape {
+  std::int64_t batch = 0, heads = 0, kv_heads = 0;  // heads is a multiple of kv_heads
+  std::int64_t length = 0;                          // key rows
+  std::int64_t query_begin = 0;                     // rows before it are keys only: query row 0 stands at key row query_begin
+  std::int64_t dim = 0, features = 0;               // D, F
+  std::int64_t window = 0, sinks = 0;
+  bool causal = true;  // false: linear attention only, over all unmasked keys
+  float scale = 1;     // of q·k
+
+  std::int64_t query_rows() const { return length - query_begin; }
+};
+
+struct AttentionArguments {
+  AttentionShape shape;
+  Strided<const float> q, k;             // [B, H, query_rows, D], [B, G, length, D]; not read when there are no exact keys
+  Strided<const float> v;                // [B, G, length, D]
+  Strided<const float> phi_q, phi_k;     // [B, H, query_rows, F], [B, G, length, F]; null when features = 0
+  const float* row_log_scale = nullptr;  // ℓ [B, H, query_rows] contiguous; null: 0
+  const float* log_gate = nullptr;       // log γ ≤ 0 [B, G, length] contiguous; null: no decay
+  const std::int32_t* segment_start = nullptr;  // [B, length] contiguous, non-decreasing, ≤ its row; null: one document
+  const std::int32_t* key_count = nullptr;      // [B], not causal: keys from this one on are padding; null: none is
+  // Continuing a sequence (one document): the linear state just before key row 0, and exact keys that every row sees.
+  const float* state_in = nullptr;          // [B, G, F, D + 1]: Σ φ(k) [v, 1]ᵀ; null: zero
+  Strided<const float> prefix_k, prefix_v;  // [B, G, prefix_rows, D]
+  std::int64_t prefix_rows = 0;
+};
+
+/// Forward. out [B, H, query_rows, D]; row_max and inverse_sum [B, H, query_rows] contiguous are what backward needs: the
+/// row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where there is nothing to divide by).
+/// state_out (may be null, may equal state_in): the state after the non-sink key rows [0, absorb_end).
+void attention_forward(const AttentionArguments& arguments, Strided<float> out, float* row_max, float* inverse_sum,
+                       float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for);
+
+/// Where backward leaves its gradients; every array is overwritten, null ones are skipped together with their part.
+struct AttentionGradients {
+  Strided<float> q, k, v;       // dq [B, H, N, D], dk and dv [B, G, N, D]
+  Strided<float> phi_q, phi_k;  // [B, H, N, F], [B, G, N, F]
+};
+
+/// Backward of attention_forward for query_begin = 0, no state and no prefix. out, row_max, inverse_sum are forward's.
+/// The gradients of ℓ and log γ follow from those of φ: dℓ_i = φ(q_i)·dφ(q_i), and Σ_{i ≥ t} (dℓ_i − φ(k_i)·dφ(k_i)) for log
+/// γ_t. Deterministic for any number of threads. Memory O(length · (D + F)) a thread.
+void attention_backward(const AttentionArguments& arguments, Strided<const float> out, Strided<const float> out_gradient,
+                        const float* row_max, const float* inverse_sum, const AttentionGradients& gradients,
+                        const ParallelFor& parallel_for);
+
+/// Distillation: per row i the cross-entropy −Σ_j p_ij log a_ij of softmax's weights p (window = all, or `teacher_window`) and
+/// this attention's a, and softmax's entropy −Σ_j p_ij log p_ij; both [B, H, length] contiguous. phi_q_gradient [B, H, length,
+/// F] and phi_k_gradient [B, H, length, F] (per *query* head: the caller sums over the group) get gradient_scale · d Σ_i CE_i /
+/// dφ. Causal, query_begin = 0, no state, no prefix. Exact softmax rows tile by tile: O(length) memory.
+void attention_distillation(const AttentionArguments& arguments, std::int64_t teacher_window, float gradient_scale,
+                            float* cross_entropy, float* entropy, Strided<float> phi_q_gradient, Strided<float> phi_k_gradient,
+                            const ParallelFor& parallel_for);
+
+/// The instruction set that the kernels run on here: "AVX2", "AVX3", "EMU128", ...
+const char* instruction_set();
+
+}  // namespace hedgehog::kernels

@@ -1,0 +1,146 @@
+// Passes over one row of weights: maxima, exponentials, the gate's decay, loss and gradient terms. Included once per
+// instruction set.
+#if defined(HEDGEHOG_KERNELS_CPU_ROW_OPERATIONS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEDGEHOG_KERNELS_CPU_ROW_OPERATIONS_INL_H_
+#undef HEDGEHOG_KERNELS_CPU_ROW_OPERATIONS_INL_H_
+#else
+#define HEDGEHOG_KERNELS_CPU_ROW_OPERATIONS_INL_H_
+#endif
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace hedgehog::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::ScalableTag<float>;
+using FloatVector = hn::Vec<FloatTag>;
+
+// body(vector, valid) over [0, n); the last vector may be partial, `valid` is its mask.
+template <class Body>
+HWY_INLINE void over_row(std::int64_t n, Body&& body) {
+  const FloatTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t j = 0;
+  for (; j + lanes <= n; j += lanes) body(j, hn::FirstN(d, static_cast<std::size_t>(lanes)), true);
+  if (j < n) body(j, hn::FirstN(d, static_cast<std::size_t>(n - j)), false);
+}
+
+HWY_INLINE FloatVector load_row(const float* from, hn::Mask<FloatTag> valid, bool whole) {
+  const FloatTag d;
+  return whole ? hn::LoadU(d, from) : hn::MaskedLoad(valid, d, from);
+}
+
+HWY_INLINE void store_row(FloatVector value, float* to, hn::Mask<FloatTag> valid, bool whole) {
+  const FloatTag d;
+  if (whole) {
+    hn::StoreU(value, d, to);
+  } else {
+    hn::BlendedStore(value, valid, d, to);
+  }
+}
+
+HWY_INLINE float sum_lanes(FloatVector value) {
+  return hn::GetLane(hn::SumOfLanes(FloatTag(), value));
+}
+
+HWY_INLINE void fill_row(float value, std::int64_t n, float* to) {
+  for (std::int64_t j = 0; j < n; ++j) to[j] = value;
+}
+
+HWY_INLINE float row_maximum(const float* x, std::int64_t n, float least) {
+  const FloatTag d;
+  FloatVector most = hn::Set(d, least);
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto value = hn::IfThenElse(valid, load_row(x + j, valid, whole), hn::Set(d, least));
+    most = hn::Max(most, value);
+  });
+  return hn::GetLane(hn::MaxOfLanes(d, most));
+}
+
+// to = factor · exp(x − shift); returns the sum.
+HWY_INLINE float exponentials(const float* x, std::int64_t n, float shift, float factor, float* to) {
+  const FloatTag d;
+  FloatVector sum = hn::Zero(d);
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto value = hn::Mul(hn::Set(d, factor), hn::Exp(d, hn::Sub(load_row(x + j, valid, whole), hn::Set(d, shift))));
+    sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
+    store_row(value, to + j, valid, whole);
+  });
+  return sum_lanes(sum);
+}
+
+// exp(a_i − a_j) for the keys of a row, or one when there is no gate.
+HWY_INLINE FloatVector decay(const float* key_decay, float row_decay, std::int64_t j, hn::Mask<FloatTag> valid, bool whole) {
+  const FloatTag d;
+  if (key_decay == nullptr) return hn::Set(d, 1.0f);
+  return hn::Exp(d, hn::Min(hn::Zero(d), hn::Sub(hn::Set(d, row_decay), load_row(key_decay + j, valid, whole))));
+}
+
+// to = factor · exp(a_i − a_j) · x; returns the sum.
+HWY_INLINE float linear_weights(const float* x, std::int64_t n, const float* key_decay, float row_decay, float factor,
+                                float* to) {
+  const FloatTag d;
+  FloatVector sum = hn::Zero(d);
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto value =
+        hn::Mul(hn::Mul(hn::Set(d, factor), decay(key_decay, row_decay, j, valid, whole)), load_row(x + j, valid, whole));
+    sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
+    store_row(value, to + j, valid, whole);
+  });
+  return sum_lanes(sum);
+}
+
+// Gradient of exact keys' scores: to = factor · p · (dp − row_dot).
+HWY_INLINE void score_gradients(const float* p, const float* dp, std::int64_t n, float row_dot, float factor, float* to) {
+  const FloatTag d;
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto centred = hn::Sub(load_row(dp + j, valid, whole), hn::Set(d, row_dot));
+    store_row(hn::Mul(hn::Set(d, factor), hn::Mul(load_row(p + j, valid, whole), centred)), to + j, valid, whole);
+  });
+}
+
+// Gradient of φ(q)·φ(k): to = factor · exp(a_i − a_j) · (dp − row_dot).
+HWY_INLINE void feature_gradients(const float* dp, std::int64_t n, const float* key_decay, float row_decay, float row_dot,
+                                  float factor, float* to) {
+  const FloatTag d;
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto centred = hn::Sub(load_row(dp + j, valid, whole), hn::Set(d, row_dot));
+    const auto weight = hn::Mul(hn::Set(d, factor), decay(key_decay, row_decay, j, valid, whole));
+    store_row(hn::Mul(weight, centred), to + j, valid, whole);
+  });
+}
+
+// 1/sum, and 0 where there is nothing to divide by: a denormal sum would give an infinity.
+HWY_INLINE float inverse_or_zero(float sum) {
+  return sum >= 1.17549435e-38f ? 1 / sum : 0;
+}
+
+inline float dot(const float* x, const float* y, std::int64_t n) {
+  const FloatTag d;
+  FloatVector sum = hn::Zero(d);
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto product = hn::Mul(load_row(x + j, valid, whole), load_row(y + j, valid, whole));
+    sum = hn::Add(sum, hn::IfThenElseZero(valid, product));
+  });
+  return sum_lanes(sum);
+}
+
+// to = factor · x (+ to)
+HWY_INLINE void scale_row(const float* x, std::int64_t n, float factor, bool add, float* to) {
+  const FloatTag d;
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    auto value = hn::Mul(hn::Set(d, factor), load_row(x + j, valid, whole));
+    if (add) value = hn::Add(value, load_row(to + j, valid, whole));
+    store_row(value, to + j, valid, whole);
+  });
+}
+
+}  // namespace hedgehog::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

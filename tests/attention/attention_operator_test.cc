@@ -1,0 +1,186 @@
+// The operator against its definition in fp64 (operator_weights), outputs and, by autograd of the definition, all gradients.
+#include "hedgehog/attention/attention_operator.h"
+
+#include "hedgehog/attention/attention_weights.h"
+#include "tests/attention/random_input.h"
+
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <numeric>
+
+namespace hedgehog {
+namespace {
+
+using testing::InputShape;
+using testing::random_input;
+using testing::relative_error;
+
+std::vector<std::int64_t> all_rows(const OperatorInput& input) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(input.k.size(2)));
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+at::Tensor by_definition(const OperatorInput& input) {
+  const auto weights = operator_weights(input, all_rows(input)).weights;
+  return at::matmul(weights, input.v.to(at::kDouble).repeat_interleave(input.q.size(1) / input.v.size(1), 1));
+}
+
+std::vector<InputShape> grid() {
+  std::vector<InputShape> shapes;
+  for (const std::int64_t length : {1, 7, 64, 65, 150}) {
+    for (const bool packed : {false, true}) {
+      shapes.push_back({.length = length, .features = 0, .packed = packed});                           // softmax
+      shapes.push_back({.length = length, .features = 0, .window = 9, .packed = packed});              // sliding window
+      shapes.push_back({.length = length, .features = 0, .window = 9, .sinks = 3, .packed = packed});  // linear removed
+      shapes.push_back({.length = length, .packed = packed});                                          // linear
+      shapes.push_back({.length = length, .gate = true, .packed = packed});                            // gated
+      shapes.push_back({.length = length, .window = 16, .log_scale = true, .packed = packed});         // hybrid
+      shapes.push_back({.length = length, .window = 70, .sinks = 4, .log_scale = true, .packed = packed});
+      shapes.push_back({.length = length, .window = 1, .sinks = 2, .gate = true, .log_scale = true, .packed = packed});
+      shapes.push_back({.length = length, .window = 0, .sinks = 5, .log_scale = true, .packed = packed});  // sinks alone
+      shapes.push_back({.length = length, .packed = packed, .causal = false});
+    }
+    shapes.push_back({.length = length, .causal = false, .padded = length > 1});
+  }
+  shapes.push_back({.batch = 1,
+                    .heads = 9,
+                    .kv_heads = 3,
+                    .length = 200,
+                    .dim = 64,
+                    .features = 128,
+                    .window = 64,
+                    .sinks = 4,
+                    .gate = true,
+                    .log_scale = true});
+  shapes.push_back({.batch = 3, .heads = 5, .kv_heads = 5, .length = 67, .dim = 33, .features = 10, .gate = true});
+  return shapes;
+}
+
+class AttentionOperator : public ::testing::TestWithParam<InputShape> {};
+
+TEST_P(AttentionOperator, ForwardAndGradientsAreTheDefinitions) {
+  auto input = random_input(GetParam(), 7);
+  std::vector<at::Tensor*> leaves;
+  for (auto* x : {&input.q, &input.k, &input.v, &input.phi_q, &input.phi_k, &input.row_log_scale, &input.log_gate}) {
+    if (!x->defined()) continue;
+    x->requires_grad_(true);
+    leaves.push_back(x);
+  }
+  const auto expected = by_definition(input);
+  const auto found = attention_operator(input);
+  EXPECT_LE(relative_error(found, expected), 1e-5);
+
+  const auto direction = at::randn_like(found);
+  torch::autograd::backward({expected}, {direction.to(at::kDouble)});
+  std::vector<at::Tensor> wanted;
+  for (auto* x : leaves) {
+    wanted.push_back(x->grad().defined() ? x->grad().clone() : at::zeros_like(*x));
+    x->mutable_grad() = at::Tensor();
+  }
+  torch::autograd::backward({found}, {direction});
+  // One scale for all, so that gradients that are zero but for rounding are held to an absolute bound.
+  double scale = 0;
+  for (const auto& x : wanted) scale = std::max(scale, x.abs().max().item<double>());
+  for (std::size_t n = 0; n < leaves.size(); ++n) {
+    const auto gradient = leaves[n]->grad().defined() ? leaves[n]->grad() : at::zeros_like(*leaves[n]);
+    EXPECT_LE((gradient - wanted[n]).abs().max().item<double>(), 2e-5 * scale) << "input " << n;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Grid, AttentionOperator, ::testing::ValuesIn(grid()),
+                         [](const auto& info) { return "case" + std::to_string(info.index); });
+
+TEST(AttentionOperator, IsTheSameForAnyNumberOfThreads) {
+  const InputShape shape{.length = 130, .window = 20, .sinks = 2, .gate = true, .log_scale = true};
+  const auto run = [&](int threads) {
+    at::set_num_threads(threads);
+    auto input = random_input(shape, 3);
+    for (auto* x : {&input.q, &input.k, &input.v, &input.phi_q, &input.phi_k, &input.log_gate}) x->requires_grad_(true);
+    const auto y = attention_operator(input);
+    torch::autograd::backward({y.square().sum()}, {});
+    return std::vector<at::Tensor>{y.detach(),     input.q.grad(),     input.k.grad(),
+                                   input.v.grad(), input.phi_k.grad(), input.log_gate.grad()};
+  };
+  const int before = at::get_num_threads();
+  const auto one = run(1), two = run(2);
+  at::set_num_threads(before);
+  for (std::size_t n = 0; n < one.size(); ++n) EXPECT_TRUE(at::equal(one[n], two[n])) << n;
+}
+
+TEST(AttentionOperator, StaysFiniteOnExtremeInputs) {
+  for (const InputShape& shape :
+       {InputShape{.features = 0}, InputShape{.window = 8, .sinks = 2, .log_scale = true}, InputShape{.gate = true}}) {
+    for (const double size : {1e4, 1e-40, 0.0}) {
+      auto input = random_input(shape, 5);
+      input.q = input.q * size;
+      input.k = input.k * (size > 1 ? 1.0 : size);
+      if (input.phi_q.defined()) input.phi_q = input.phi_q * (size > 1 ? 1.0 : size);
+      if (input.log_gate.defined()) input.log_gate = at::full_like(input.log_gate, -1e4);
+      for (auto* x : {&input.q, &input.k, &input.v}) x->requires_grad_(true);
+      const auto y = attention_operator(input);
+      torch::autograd::backward({y.sum()}, {});
+      EXPECT_TRUE(at::isfinite(y).all().item<bool>()) << shape.describe() << " " << size;
+      for (const auto& gradient : {input.q.grad(), input.k.grad(), input.v.grad()}) {
+        if (gradient.defined()) {
+          EXPECT_TRUE(at::isfinite(gradient).all().item<bool>()) << shape.describe() << " " << size;
+        }
+      }
+    }
+  }
+}
+
+TEST(AttentionOperator, ARowWithoutAnyWeightIsZero) {
+  auto input = random_input({.length = 10}, 5);
+  input.phi_q = at::zeros_like(input.phi_q);
+  EXPECT_EQ(attention_operator(input).abs().max().item<float>(), 0);
+}
+
+class Distillation : public ::testing::TestWithParam<InputShape> {};
+
+TEST_P(Distillation, LossAndGradientsAreTheDefinitions) {
+  auto input = random_input(GetParam(), 11);
+  for (auto* x : {&input.phi_q, &input.phi_k, &input.row_log_scale, &input.log_gate}) {
+    if (x->defined()) x->requires_grad_(true);
+  }
+  OperatorInput teacher;
+  teacher.q = input.q;
+  teacher.k = input.k;
+  teacher.v = input.v;
+  teacher.segment_start = input.segment_start;
+  for (const std::int64_t teacher_window : {0, 12}) {
+    teacher.window = teacher_window;
+    const auto p = operator_weights(teacher, all_rows(input)).weights.detach();
+    const auto a = operator_weights(input, all_rows(input)).weights;
+    const auto expected = -(p * at::where(p.gt(0), a, at::ones({}, at::kDouble)).log()).sum(-1);
+    const auto entropy = -(p * at::where(p.gt(0), p, at::ones({}, at::kDouble)).log()).sum(-1);
+    torch::autograd::backward({expected.sum() * 0.25}, {});
+    const auto found = distillation_operator(input, teacher_window, 0.25);
+    EXPECT_LE(relative_error(found.cross_entropy + 1, expected + 1), 2e-5);
+    EXPECT_LE(relative_error(found.entropy + 1, entropy + 1), 2e-5);
+    const auto compare = [&](const at::Tensor& gradient, at::Tensor& leaf, const char* name) {
+      if (!leaf.defined()) return;
+      ASSERT_TRUE(gradient.defined()) << name;
+      const auto wanted = leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
+      EXPECT_LE((gradient - wanted).abs().max().item<double>(), 1e-4 * std::max(1e-3, wanted.abs().max().item<double>()))
+          << name;
+      leaf.mutable_grad() = at::Tensor();
+    };
+    compare(found.phi_q, input.phi_q, "phi_q");
+    compare(found.phi_k, input.phi_k, "phi_k");
+    compare(found.row_log_scale, input.row_log_scale, "row_log_scale");
+    compare(found.log_gate, input.log_gate, "log_gate");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Grid, Distillation,
+    ::testing::Values(InputShape{}, InputShape{.length = 150, .packed = true}, InputShape{.length = 1},
+                      InputShape{.length = 130, .gate = true}, InputShape{.window = 16, .log_scale = true},
+                      InputShape{.length = 140, .window = 9, .sinks = 3, .gate = true, .log_scale = true, .packed = true},
+                      InputShape{.batch = 1, .heads = 9, .kv_heads = 3, .length = 200, .dim = 64, .features = 128}),
+    [](const auto& info) { return "case" + std::to_string(info.index); });
+
+}  // namespace
+}  // namespace hedgehog

@@ -1,0 +1,214 @@
+// Attention as a part of a model: feature maps by their formulas, the chunked and recurrent forms against one long call,
+// distillation's gradient against finite differences.
+#include "hedgehog/attention/attention.h"
+
+#include "hedgehog/attention/attention_weights.h"
+#include "hedgehog/attention/feature_map.h"
+#include "hedgehog/base/error.h"
+#include "tests/attention/random_input.h"
+
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+namespace hedgehog {
+namespace {
+
+using testing::relative_error;
+
+constexpr std::int64_t kHeads = 4, kKeyHeads = 2, kDim = 16, kHidden = 24;
+
+at::Tensor plain_features(const std::string& name, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const auto u = at::matmul(x, weight.transpose(-1, -2)) + bias.unsqueeze(-2);
+  if (name == "hedgehog-softmax") return at::cat({u.softmax(-1), (-u).softmax(-1)}, -1);
+  if (name == "hedgehog-joint") return at::cat({2 * u, -2 * u}, -1).softmax(-1);
+  return at::cat({u.exp(), (-u).exp()}, -1);
+}
+
+class FeatureMap : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(FeatureMap, IsItsFormulaWithItsGradients) {
+  at::manual_seed(1);
+  const auto make = [&](at::ScalarType dtype) {
+    at::manual_seed(1);
+    return std::vector<at::Tensor>{at::randn({2, 3, 9, kDim}).to(dtype).requires_grad_(true),
+                                   at::randn({3, 11, kDim}).div(4).to(dtype).requires_grad_(true),
+                                   at::randn({3, 11}).to(dtype).requires_grad_(true)};
+  };
+  auto single = make(at::kFloat), exact = make(at::kDouble);
+  const auto features = feature_map(GetParam(), single[0], single[1], single[2]);
+  auto found = features.phi;
+  // The scale is held fixed in the gradient, since it cancels in use; for the comparison it is multiplied back as a constant.
+  if (features.log_scale.defined()) found = found * features.log_scale.exp().unsqueeze(-1);
+  const auto expected = plain_features(GetParam(), exact[0], exact[1], exact[2]);
+  EXPECT_LE(relative_error(found.detach(), expected.detach()), 1e-5);
+  const auto direction = at::randn_like(expected);
+  torch::autograd::backward({expected}, {direction});
+  torch::autograd::backward({found}, {direction.to(at::kFloat)});
+  for (std::size_t n = 0; n < single.size(); ++n) EXPECT_LE(relative_error(single[n].grad(), exact[n].grad()), 1e-4) << n;
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FeatureMap, ::testing::ValuesIn(feature_map_names()),
+                         [](const auto& info) { return std::string(info.param).substr(std::string("hedgehog-").size()); });
+
+TEST(FeatureMap, UnknownNameIsAnError) {
+  EXPECT_THROW(check_feature_map("porcupine"), Error);
+}
+
+Attention perturbed(const AttentionConfig& config, std::uint64_t seed) {
+  at::manual_seed(seed);
+  Attention attention(config, kHeads, kKeyHeads, kDim, kHidden);
+  for (auto& [name, tensor] : attention.parameters()) tensor->add_(at::randn_like(*tensor) * 0.3);
+  return attention;
+}
+
+AttentionInput random_rows(std::int64_t length, std::uint64_t seed, double size = 1) {
+  at::manual_seed(seed);
+  AttentionInput input;
+  input.q = at::randn({2, kHeads, length, kDim}) * size;
+  input.k = at::randn({2, kKeyHeads, length, kDim}) * size;
+  input.v = at::randn({2, kKeyHeads, length, kDim});
+  input.x = at::randn({2, length, kHidden});
+  return input;
+}
+
+AttentionInput slice(const AttentionInput& input, std::int64_t begin, std::int64_t end) {
+  return {input.q.slice(2, begin, end),
+          input.k.slice(2, begin, end),
+          input.v.slice(2, begin, end),
+          input.x.slice(1, begin, end),
+          {}};
+}
+
+std::vector<AttentionConfig> every_form() {
+  std::vector<AttentionConfig> configs = {{}, {.window = 7}};
+  for (const auto& map : feature_map_names()) {
+    configs.push_back({.kind = AttentionKind::kLinear, .feature_map = map});
+    configs.push_back({.kind = AttentionKind::kLinear, .feature_map = map, .gate = true});
+    configs.push_back(
+        {.kind = AttentionKind::kHybrid, .feature_map = map, .feature_dim = 10, .window = 5, .sinks = 3, .gate = true});
+    configs.push_back({.kind = AttentionKind::kHybrid, .feature_map = map, .window = 1});
+    configs.push_back({.kind = AttentionKind::kHybrid, .feature_map = map, .window = 0, .sinks = 2});
+  }
+  return configs;
+}
+
+class Continuation : public ::testing::TestWithParam<AttentionConfig> {};
+
+TEST_P(Continuation, AnySplitEqualsOneCall) {
+  const auto attention = perturbed(GetParam(), 2);
+  const std::int64_t length = 90;
+  const auto input = random_rows(length, 3);
+  const auto expected = attention.forward(input);
+  for (const std::vector<std::int64_t>& pieces : {std::vector<std::int64_t>{90},
+                                                  {1, 1, 1, 1, 1, 1, 1, 83},
+                                                  {2, 2, 70, 1, 15},
+                                                  {64, 26},
+                                                  std::vector<std::int64_t>(90, 1)}) {
+    AttentionState state;
+    std::vector<at::Tensor> rows;
+    std::int64_t begin = 0;
+    for (const std::int64_t piece : pieces) {
+      rows.push_back(attention.continue_from(state, slice(input, begin, begin + piece)));
+      begin += piece;
+    }
+    EXPECT_LE(relative_error(at::cat(rows, 2), expected), 2e-5) << pieces.size() << " pieces";
+  }
+}
+
+TEST_P(Continuation, StateDoesNotGrow) {
+  if (GetParam().kind == AttentionKind::kSoftmax && GetParam().window == 0) GTEST_SKIP() << "softmax keeps every key";
+  const auto attention = perturbed(GetParam(), 2);
+  AttentionState state;
+  std::vector<std::int64_t> bytes;
+  for (int piece = 0; piece < 4; ++piece) {
+    attention.continue_from(state, random_rows(40, 4));
+    bytes.push_back(state.bytes());
+  }
+  EXPECT_EQ(bytes[1], bytes[3]);
+  EXPECT_GT(bytes[1], 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, Continuation, ::testing::ValuesIn(every_form()),
+                         [](const auto& info) { return "form" + std::to_string(info.index); });
+
+TEST(Attention, ForwardIsTheUnshiftedFormula) {
+  // The exp map's scales and running maximum must cancel: compare with φ = exp(±u) in fp64, nothing subtracted.
+  for (const bool gate : {false, true}) {
+    auto attention = perturbed({.kind = AttentionKind::kLinear, .feature_map = "hedgehog-exp", .gate = gate}, 5);
+    const auto input = random_rows(80, 6);
+    std::vector<at::Tensor> w;
+    for (auto& [name, tensor] : attention.parameters()) w.push_back(tensor->to(at::kDouble));
+    OperatorInput plain;
+    plain.q = input.q;
+    plain.k = input.k;
+    plain.v = input.v;
+    plain.phi_q = plain_features("hedgehog-exp", input.q.to(at::kDouble), w[0], w[1]);
+    plain.phi_k = plain_features("hedgehog-exp", input.k.to(at::kDouble), w[2], w[3]);
+    if (gate) {
+      plain.log_gate =
+          at::log_sigmoid(at::matmul(input.x.to(at::kDouble), w[4].t() / std::sqrt(double(kHidden))) + w[5]).transpose(1, 2);
+    }
+    std::vector<std::int64_t> rows(80);
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int64_t>(i);
+    const auto expected = at::matmul(operator_weights(plain, rows).weights, input.v.to(at::kDouble).repeat_interleave(2, 1));
+    EXPECT_LE(relative_error(attention.forward(input), expected), 1e-5);
+  }
+}
+
+TEST(Attention, StaysFiniteOnLargeScores) {
+  for (const auto& config : every_form()) {
+    const auto attention = perturbed(config, 2);
+    EXPECT_TRUE(at::isfinite(attention.forward(random_rows(70, 3, 1e3))).all().item<bool>()) << config.feature_map;
+  }
+}
+
+TEST(Attention, DistillationGradientIsTheSlopeOfItsLoss) {
+  for (const AttentionConfig& config :
+       {AttentionConfig{.kind = AttentionKind::kLinear},
+        AttentionConfig{.kind = AttentionKind::kLinear, .feature_map = "hedgehog-exp", .gate = true},
+        AttentionConfig{.kind = AttentionKind::kHybrid, .feature_map = "hedgehog-joint", .window = 8, .sinks = 2, .gate = true},
+        AttentionConfig{.kind = AttentionKind::kHybrid, .feature_map = "hedgehog-exp", .window = 8}}) {
+    for (const auto& [weights, outputs] : {std::pair{1.0, 0.0}, {0.0, 1.0}, {0.5, 2.0}}) {
+      auto attention = perturbed(config, 8);
+      const auto input = random_rows(70, 9);
+      for (auto& [name, tensor] : attention.parameters()) tensor->requires_grad_(true);
+      attention.distill(input, weights, outputs, 1.0);
+      for (auto& [name, tensor] : attention.parameters()) {
+        ASSERT_TRUE(tensor->grad().defined()) << name;
+        const auto direction = at::randn_like(*tensor);
+        const auto slope = (tensor->grad() * direction).sum().item<double>();
+        const auto loss_at = [&](double step) {
+          const at::NoGradGuard guard;
+          tensor->add_(direction, step);
+          const auto loss = attention.distill(input, weights, outputs, 0.0);
+          tensor->add_(direction, -step);
+          return weights * loss.cross_entropy + outputs * loss.output_error;
+        };
+        const double step = 2e-3, measured = (loss_at(step) - loss_at(-step)) / (2 * step);
+        EXPECT_NEAR(slope, measured, 0.03 * std::max(0.02, std::abs(measured))) << name << " of " << config.feature_map;
+      }
+    }
+  }
+}
+
+TEST(Attention, ControlsLeaveOutWhatTheySay) {
+  const auto hybrid = perturbed({.kind = AttentionKind::kHybrid, .window = 8, .sinks = 2}, 2);
+  const auto input = random_rows(60, 3);
+  const Attention window_only({.window = 8}, kHeads, kKeyHeads, kDim, kHidden);
+  const auto linear_removed = hybrid.forward(input, AttentionControl::kLinearRemoved);
+  // Row 8 of a window of 8 with two sinks sees keys 0..8 but no linear part: softmax over all of its keys.
+  const Attention softmax({}, kHeads, kKeyHeads, kDim, kHidden);
+  EXPECT_LE(relative_error(linear_removed.slice(2, 0, 9), softmax.forward(input).slice(2, 0, 9)), 1e-5);
+  EXPECT_EQ(hybrid.forward(input, AttentionControl::kNoAttention).abs().max().item<float>(), 0);
+  EXPECT_GT((hybrid.forward(input, AttentionControl::kWindowRemoved) - hybrid.forward(input)).abs().max().item<float>(), 1e-3);
+}
+
+TEST(Attention, SenselessConfigurationsAreErrors) {
+  EXPECT_THROW(Attention({.kind = AttentionKind::kLinear, .window = 4}, 4, 2, 16, 24), Error);
+  EXPECT_THROW(Attention({.kind = AttentionKind::kHybrid}, 4, 2, 16, 24), Error);
+  EXPECT_THROW(Attention({.kind = AttentionKind::kLinear, .feature_map = "x"}, 4, 2, 16, 24), Error);
+  EXPECT_THROW(attention_kind("sparse"), Error);
+}
+
+}  // namespace
+}  // namespace hedgehog
