@@ -3,6 +3,7 @@
 
 #include "hedgehog/base/progress.h"
 
+#include <c10/core/ScalarType.h>
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
@@ -26,6 +27,12 @@ void add_common_options(CLI::App& verb, CommonOptions& options);
 
 /// Applies threads and seed, checks device. Call first in a verb's callback.
 void apply(const CommonOptions& options);
+
+/// Whether this machine has instructions for bf16, without which multiplying it is far slower than fp32.
+bool bf16_is_fast();
+
+/// What --dtype means on this machine: at::kFloat or at::kBFloat16.
+at::ScalarType compute_dtype(const CommonOptions& options);
 
 /// A bar on a terminal, plain lines otherwise, both on standard error.
 std::unique_ptr<Progress> make_progress();

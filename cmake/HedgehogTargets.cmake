@@ -3,13 +3,20 @@
 
 find_program(HEDGEHOG_CCACHE ccache)
 if(HEDGEHOG_CCACHE)
-  # The two sloppinesses are what ccache asks for when a precompiled header is used.
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${HEDGEHOG_CCACHE})
+  # The sloppinesses are what ccache asks for when a precompiled header is used. Paths below the source tree are made relative,
+  # so that a second clone or build folder hits what the first one compiled.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      ${HEDGEHOG_CCACHE})
 endif()
 
 add_library(hedgehog_options INTERFACE)
 target_include_directories(hedgehog_options INTERFACE "${PROJECT_SOURCE_DIR}")
 target_compile_options(hedgehog_options INTERFACE -Wall -Wextra -Wno-unused-parameter -fvisibility-inlines-hidden)
+if(HEDGEHOG_WERROR AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION MATCHES "^12\\.")
+  # Only for the compiler that CI uses: the new warnings of a newer one must not stop a user's build.
+  target_compile_options(hedgehog_options INTERFACE -Werror)
+endif()
 if(HEDGEHOG_SANITIZE)
   target_compile_options(hedgehog_options INTERFACE -fsanitize=${HEDGEHOG_SANITIZE} -fno-omit-frame-pointer
                                                     -fno-sanitize-recover=all)
@@ -36,6 +43,16 @@ function(hedgehog_torch_library folder)
   if(type STREQUAL "STATIC_LIBRARY")
     target_precompile_headers(hedgehog_${folder} REUSE_FROM hedgehog_torch_pch)
   endif()
+  if(TARGET hedgehog_${folder}_tests)
+    hedgehog_torch_executable(hedgehog_${folder}_tests)
+  endif()
+endfunction()
+
+# Gives an executable the shared precompiled header. That was compiled with -fPIC, and g++ ignores it under CMake's -fPIE.
+function(hedgehog_torch_executable target)
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE -fPIC)
+  target_precompile_headers(${target} REUSE_FROM hedgehog_torch_pch)
 endfunction()
 
 function(hedgehog_tests folder)

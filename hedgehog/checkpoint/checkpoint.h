@@ -36,7 +36,8 @@ struct Checkpoint {
   TokenizerSource tokenizer;
 };
 
-/// Throws Error for a missing or damaged file, an unknown architecture in a GGUF file, a shard that the index names and is not there.
+/// Throws Error for a missing or damaged file, an unknown architecture in a GGUF file, a shard that the index names and is not
+/// there.
 Checkpoint open_checkpoint(const std::filesystem::path& path);
 
 /// Lower-case hexadecimal SHA-256 of a file's bytes; for a directory, of its *.safetensors files in name order.

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -20,19 +21,18 @@ class SafetensorsFile : public TensorSource {
   explicit SafetensorsFile(const std::filesystem::path& path);
 
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
-  bool contains(const std::string& name) const override { return entries_.contains(name); }
+  bool contains(const std::string& name) const override { return index_.contains(name); }
   at::Tensor load(const std::string& name) const override;
   std::string origin() const override { return file_.path().string(); }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
-  struct Entry {
-    std::size_t index;   // into tensors_
-    std::size_t offset;  // from the start of the file
-  };
+  void parse_header();
+
   MappedFile file_;
-  std::vector<TensorInfo> tensors_;
-  std::unordered_map<std::string, Entry> entries_;
+  std::vector<TensorInfo> tensors_;                          // never changed after the constructor: index_ points into it
+  std::vector<std::size_t> offsets_;                         // of each tensor, from the start of the file
+  std::unordered_map<std::string_view, std::size_t> index_;  // name to position in tensors_
   std::map<std::string, std::string> metadata_;
 };
 

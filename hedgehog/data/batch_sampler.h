@@ -1,4 +1,5 @@
-// Packed batches out of a corpus: rows of `length` tokens that may hold several documents, which don't attend across their borders.
+// Packed batches out of a corpus: rows of `length` tokens that may hold several documents, which don't attend across their
+// borders.
 #pragma once
 
 #include "hedgehog/base/random.h"

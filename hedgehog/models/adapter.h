@@ -36,8 +36,8 @@ struct LoadedModel {
 };
 LoadedModel load_model(const std::filesystem::path& path, at::ScalarType dtype);
 
-/// Merges base, LoRA and attention weights into one Hugging Face directory (config.json with a "hedgehog" object, model.safetensors).
-/// The tokenizer is written by tokenizer/'s write_tokenizer.
+/// Merges base, LoRA and attention weights into one Hugging Face directory (config.json with a "hedgehog" object,
+/// model.safetensors). The tokenizer is written by tokenizer/'s write_tokenizer.
 void export_model(const std::filesystem::path& directory, LoadedModel& loaded);
 
 }  // namespace hedgehog

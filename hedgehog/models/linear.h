@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <initializer_list>
+#include <vector>
 
 namespace hedgehog {
 
@@ -16,10 +18,18 @@ struct Linear {
 
   /// [..., in] to [..., out]. The gradient of `weight` is computed only if it requires one.
   at::Tensor forward(const at::Tensor& x) const;
-  /// Starts a low-rank addition: A Kaiming-uniform from `seed`, B zero. Replaces one that was there.
+  /// Starts a low-rank addition: A Kaiming-uniform from `seed`, B zero, both requiring gradients. Replaces one that was there.
   void add_lora(std::int64_t rank, double alpha, std::uint64_t seed);
-  /// weight += (α/r) B A, and drops A and B.
+  /// weight += (α/r) B A in a new tensor (others may share the old one), and drops A and B.
   void merge_lora();
 };
+
+/// Several linears of one input: x is saved once for the backward pass, and its gradient is summed in the GEMMs.
+/// x [..., in], results [..., out_i].
+std::vector<at::Tensor> project(const at::Tensor& x, std::initializer_list<const Linear*> linears);
+
+/// Whether this CPU multiplies bf16 matrices by instructions of its own (AVX512-BF16 or AMX-BF16). Without them LibTorch's bf16
+/// products are many times slower than its fp32 ones, so that compute should be fp32.
+bool fast_bf16();
 
 }  // namespace hedgehog

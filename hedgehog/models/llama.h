@@ -46,7 +46,8 @@ class Llama {
   Llama(const Checkpoint& checkpoint, at::ScalarType dtype = at::kFloat);
 
   /// tokens: int64 [batch, length]; segment_start as in AttentionInput, positions restart in each document. Returns the final
-  /// normalised hidden states [batch, length, hidden]. With `gradient_checkpointing` layers are recomputed in the backward pass.
+  /// normalised hidden states [batch, length, hidden]. With `gradient_checkpointing` layers are recomputed in the backward
+  /// pass.
   at::Tensor forward(const at::Tensor& tokens, const at::Tensor& segment_start = {}) const;
   /// forward() without gradients, calling `visit` with each layer's attention input on the way; softmax_only runs softmax
   /// attention in every layer whatever is installed (the teacher).

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace hedgehog {
 
@@ -12,14 +13,15 @@ struct RotaryConfig {
   double theta = 10000;
   std::string scaling = "default";  // "default", "linear", "llama3", "yarn"
   double factor = 1;
-  double low_freq_factor = 1, high_freq_factor = 4;                          // llama3
+  double low_freq_factor = 1, high_freq_factor = 4;                                            // llama3
   double attention_factor = 0, beta_fast = 32, beta_slow = 1, mscale = 0, mscale_all_dim = 0;  // yarn; 0: by the formula
-  bool truncate = true;                                                      // yarn
-  std::int64_t original_max_positions = 0;                                   // llama3, yarn
+  bool truncate = true;                                                                        // yarn
+  std::int64_t original_max_positions = 0;                                                     // llama3, yarn
+  std::vector<double> frequency_divisors;  // [dim / 2] or empty: divides each frequency (GGUF's rope_freqs.weight)
 };
 
 struct RotaryTable {
-  at::Tensor cos, sin;  // fp32, [length, dim] or [batch, length, dim]
+  at::Tensor cos, sin;  // fp32, [length, dim] or [batch, length, dim]; both halves of dim are the same
 };
 
 /// Angles for the integer `positions` (any shape), for heads of `dim` dimensions.

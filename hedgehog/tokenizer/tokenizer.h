@@ -16,8 +16,8 @@ namespace hedgehog {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  /// Special tokens written in the text are recognised, as `tokenizers` does. `add_special` applies the post-processor (bos, ...).
-  /// Broken UTF-8 is replaced as Python's bytes.decode("utf-8", "replace") does.
+  /// Special tokens written in the text are recognised, as `tokenizers` does. `add_special` applies the post-processor (bos,
+  /// ...). Broken UTF-8 is replaced as Python's bytes.decode("utf-8", "replace") does.
   virtual std::vector<std::int32_t> encode(std::string_view text, bool add_special = false) const = 0;
   /// The bytes of the tokens, special tokens included unless `skip_special`. May end inside a UTF-8 character.
   virtual std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const = 0;

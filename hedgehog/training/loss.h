@@ -1,4 +1,5 @@
-// Next-token and teacher's-logits losses over a large vocabulary, a block of rows at a time: logits of the whole batch never exist.
+// Next-token and teacher's-logits losses over a large vocabulary, a block of rows at a time: logits of the whole batch never
+// exist.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,9 +7,9 @@
 namespace hedgehog {
 
 struct LanguageModelLoss {
-  at::Tensor total;               // scalar, differentiable in `hidden` (and in `output_weight` if it requires a gradient)
-  double cross_entropy = 0;       // mean over targets that are not -100
-  double kl = 0;                  // mean KL(teacher ‖ student), 0 without a teacher
+  at::Tensor total;          // scalar, differentiable in `hidden` (and in `output_weight` if it requires a gradient)
+  double cross_entropy = 0;  // mean over targets that are not -100
+  double kl = 0;             // mean KL(teacher ‖ student), 0 without a teacher
   std::int64_t tokens = 0;
 };
 

@@ -1,0 +1,82 @@
+// The flags of convert, distill and finetune, and what they share: the model, the text, the folder that the result goes to.
+// All three take all flags, so that one recipe serves a conversion and its stages.
+#pragma once
+
+#include "cli/command.h"
+#include "hedgehog/data/corpus.h"
+#include "hedgehog/evaluation/perplexity.h"
+#include "hedgehog/models/adapter.h"
+#include "hedgehog/tokenizer/tokenizer.h"
+#include "hedgehog/training/conversion.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace hedgehog::cli {
+
+/// The defaults are those of recipes/hybrid.toml.
+struct ConversionOptions {
+  ConversionOptions();
+
+  CommonOptions common;
+  std::string model;
+  std::filesystem::path output;
+
+  std::vector<std::string> data;  // paths, or "self"
+  std::int64_t self_tokens = 131072, self_length = 512;
+  std::vector<std::string> evaluation_data;
+  std::int64_t evaluation_tokens = 8192;
+  PerplexityConfig perplexity;
+  std::vector<std::int64_t> contexts = {512, 4096};  // where speed and memory are measured
+
+  std::string attention = "hybrid";
+  bool attention_given = false;
+  AttentionConfig attention_config;
+  std::vector<std::int64_t> keep_softmax;
+  DistillationConfig distillation, distillation2;
+  std::string distillation_schedule = "one-cycle", distillation2_schedule = "one-cycle";
+  FinetuningConfig finetuning;
+  std::string finetuning_kind = "lora", finetuning_schedule = "cosine";
+
+  bool resume = false;
+  std::int64_t save_every = 0;
+  double save_minutes = 5;
+  bool baseline = false;
+  std::filesystem::path export_directory;
+};
+
+void add_conversion_options(CLI::App& verb, ConversionOptions& options);
+
+/// The flags as the library takes them. Throws Error for a name that is not known.
+ConversionConfig conversion_config(const ConversionOptions& options);
+
+/// Everything that a verb has in hand before it trains. Stays where it is: stages keep references to the corpora.
+struct ConversionJob {
+  LoadedModel loaded;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::string base_sha256;
+  Corpus training, evaluation;
+  PerplexityConfig perplexity;  // fitted to the text that there is
+};
+
+/// Loads the model and the text: --data or the model's own, and --eval-data or the held-out end of it.
+ConversionJob open_job(const ConversionOptions& options, Progress& progress);
+
+TrainingRun training_run(const ConversionOptions& options, const ConversionConfig& config, const ConversionJob& job,
+                         const std::filesystem::path& directory);
+
+/// hedgehog.json's account of where the result comes from; metrics are added by the verb.
+nlohmann::json describe(const ConversionConfig& config, const ConversionJob& job, const nlohmann::json& stages);
+
+/// The softmax model that the job began from. Shares its weights unless `full` training is to change them.
+Llama softmax_model(const ConversionJob& job, const ConversionConfig& config);
+
+/// Whether the result has to carry all weights.
+bool full_weights(const ConversionJob& job, const ConversionConfig& config);
+
+}  // namespace hedgehog::cli

@@ -1,0 +1,62 @@
+// hedgehog distill MODEL --data TEXT -o DIR: the distillation of a conversion alone.
+#include "cli/conversion_options.h"
+#include "hedgehog/base/error.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace hedgehog::cli {
+namespace {
+
+nlohmann::json to_json(const Attention::DistillationLoss& loss) {
+  return {{"cross_entropy", loss.cross_entropy}, {"kl", loss.kl}, {"output_error", loss.output_error}};
+}
+
+void run(const ConversionOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  apply(options.common);
+  const std::unique_ptr<Progress> progress = make_progress();
+  ConversionConfig config = conversion_config(options);
+  config.finetuning.kind = FinetuningKind::kNone;
+  check(config.attention.kind != AttentionKind::kSoftmax, "--attention softmax: nothing to distil; choose linear or hybrid");
+  check(config.distillation[0].tokens + config.distillation[1].tokens > 0, "nothing to distil on: give --distill-tokens");
+  ConversionJob job = open_job(options, *progress);
+  Llama& model = job.loaded.model;
+  if (job.loaded.hedgehog.is_null()) model.set_attention(config.attention, config.keep_softmax);
+
+  const std::int64_t length = std::min(config.distillation[0].length, std::ssize(job.evaluation.tokens));
+  const std::int64_t rows = std::max<std::int64_t>(4096 / length, 1);
+  const auto held_out = [&] {
+    return mean_over_layers(model, distillation_losses(model, job.evaluation, rows, length, *progress));
+  };
+  const Attention::DistillationLoss before = held_out();
+  const nlohmann::json stages =
+      run_stages(conversion_stages(model, job.training, config), training_run(options, config, job, options.output), *progress);
+  const Attention::DistillationLoss after = held_out();
+  nlohmann::json description = describe(config, job, stages);
+  const nlohmann::json measured = {{"length", length}, {"before", to_json(before)}, {"after", to_json(after)}};
+  description["metrics"] = {{"distillation", measured}};
+  write_adapter(options.output, model, full_weights(job, config), description);
+
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (options.common.json) {
+    return print_json("distill", options.model, options.common, seconds,
+                      {{"output", options.output.string()}, {"held_out", measured}, {"training", stages}});
+  }
+  fmt::print("{:<24}{:>14}{:>14}\n", "held-out text", "before", "after");
+  fmt::print("{:<24}{:>14.4f}{:>14.4f}\n", "KL(softmax || linear)", before.kl, after.kl);
+  fmt::print("{:<24}{:>14.4f}{:>14.4f}\n", "cross-entropy", before.cross_entropy, after.cross_entropy);
+  fmt::print("{:<24}{:>14.4f}{:>14.4f}\n", "output error", before.output_error, after.output_error);
+  fmt::print("{} has the adapter\n", options.output.string());
+}
+
+}  // namespace
+
+void add_distill(CLI::App& program) {
+  auto options = std::make_shared<ConversionOptions>();
+  CLI::App* verb = program.add_subcommand("distill", "Teach each layer's feature maps to imitate softmax, and no more");
+  add_conversion_options(*verb, *options);
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace hedgehog::cli

@@ -1,0 +1,20 @@
+// What verbs that measure a model share: the text that they measure on, and the model that a conversion came from.
+#pragma once
+
+#include "hedgehog/data/corpus.h"
+#include "hedgehog/models/adapter.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+namespace hedgehog::cli {
+
+/// --data as the model's tokenizer sees it. `limit_tokens` 0: all.
+Corpus measured_corpus(const LoadedModel& loaded, const std::vector<std::filesystem::path>& data, std::int64_t limit_tokens);
+
+/// The softmax model that `loaded` was made from. Throws Error when an exported model's base is not where it was, or another
+/// now.
+Llama base_model(const LoadedModel& loaded, at::ScalarType dtype);
+
+}  // namespace hedgehog::cli

@@ -1,0 +1,116 @@
+#include "hedgehog/evaluation/perplexity.h"
+
+#include "hedgehog/base/error.h"
+#include "hedgehog/base/interrupt.h"
+#include "hedgehog/evaluation/windows.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <string_view>
+
+namespace hedgehog {
+namespace {
+
+constexpr std::int64_t kBlockRows = 256;  // rows of logits that exist at a time
+
+struct Sums {
+  double negative_log_likelihood = 0, teacher_negative_log_likelihood = 0, kl = 0;
+  std::int64_t agreements = 0, tokens = 0;
+};
+
+at::Tensor scored_rows(const Llama& model, const WindowBatch& batch) {
+  const at::Tensor hidden = model.forward(batch.tokens, batch.segment_start);
+  return hidden.flatten(0, 1).index_select(0, batch.rows);
+}
+
+double total(const at::Tensor& x) {
+  return x.sum(at::kDouble).item<double>();
+}
+
+void add_batch(Sums& sums, const Llama& model, const Llama* teacher, const WindowBatch& batch) {
+  if (batch.rows.numel() == 0) return;
+  const at::Tensor hidden = scored_rows(model, batch);
+  const at::Tensor teacher_hidden = teacher != nullptr ? scored_rows(*teacher, batch) : at::Tensor();
+  const std::int64_t rows = hidden.size(0);
+  for (std::int64_t first = 0; first < rows; first += kBlockRows) {
+    const std::int64_t count = std::min(kBlockRows, rows - first);
+    const at::Tensor log_q = at::log_softmax(model.logits(hidden.narrow(0, first, count)), 1, at::kFloat);
+    const at::Tensor targets = batch.targets.narrow(0, first, count);
+    sums.negative_log_likelihood -= total(log_q.gather(1, targets.unsqueeze(1)));
+    sums.tokens += count;
+    if (teacher == nullptr) continue;
+    const at::Tensor log_p = at::log_softmax(teacher->logits(teacher_hidden.narrow(0, first, count)), 1, at::kFloat);
+    sums.teacher_negative_log_likelihood -= total(log_p.gather(1, targets.unsqueeze(1)));
+    sums.agreements += log_p.argmax(1).eq(log_q.argmax(1)).sum().item<std::int64_t>();
+    sums.kl += total((log_p - log_q).mul_(log_p.exp()).sum(1));
+  }
+}
+
+Perplexity measure(const Llama& model, const std::vector<WindowBatch>& batches, Progress& progress, std::string_view stage,
+                   const Llama* teacher) {
+  const at::NoGradGuard no_gradients;
+  std::int64_t windows = 0, done = 0;
+  for (const WindowBatch& batch : batches) windows += batch.tokens.size(0);
+  progress.begin(stage, windows);
+  Sums sums;
+  for (const WindowBatch& batch : batches) {
+    if (interrupted()) throw Interrupted{};
+    add_batch(sums, model, teacher, batch);
+    done += batch.tokens.size(0);
+    const double so_far = std::exp(sums.negative_log_likelihood / static_cast<double>(std::max<std::int64_t>(sums.tokens, 1)));
+    progress.update(done, fmt::format("perplexity {:.2f}", so_far));
+  }
+  progress.end();
+  check(sums.tokens > 0, "no token of the corpus can be scored: every document is one token long");
+
+  Perplexity result;
+  const auto tokens = static_cast<double>(sums.tokens);
+  result.perplexity = std::exp(sums.negative_log_likelihood / tokens);
+  result.tokens = sums.tokens;
+  if (teacher != nullptr) {
+    result.softmax_perplexity = std::exp(sums.teacher_negative_log_likelihood / tokens);
+    result.kl_to_softmax = sums.kl / tokens;
+    result.top1_agreement = static_cast<double>(sums.agreements) / tokens;
+  }
+  return result;
+}
+
+/// Leaves the model as it was, also when a measurement throws.
+class ControlGuard {
+ public:
+  explicit ControlGuard(Llama& model) : model_(model), before_(model.control) {}
+  ~ControlGuard() { model_.control = before_; }
+  ControlGuard(const ControlGuard&) = delete;
+  ControlGuard& operator=(const ControlGuard&) = delete;
+
+ private:
+  Llama& model_;
+  AttentionControl before_;
+};
+
+}  // namespace
+
+Perplexity perplexity(const Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
+                      const Llama* teacher) {
+  check(teacher == nullptr || teacher->config().vocabulary == model.config().vocabulary,
+        "the teacher's vocabulary has {} tokens, the model's {}", teacher == nullptr ? 0 : teacher->config().vocabulary,
+        model.config().vocabulary);
+  return measure(model, cut_windows(corpus, config.window, config.limit_tokens, config.batch), progress, "evaluating", teacher);
+}
+
+Controls controls(Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress) {
+  const std::vector<WindowBatch> batches = cut_windows(corpus, config.window, config.limit_tokens, config.batch);
+  const ControlGuard guard(model);
+  const auto without = [&](AttentionControl control, std::string_view stage) {
+    model.control = control;
+    return measure(model, batches, progress, stage, nullptr).perplexity;
+  };
+  Controls result;
+  result.linear_removed = without(AttentionControl::kLinearRemoved, "control: linear part removed");
+  result.window_removed = without(AttentionControl::kWindowRemoved, "control: window removed");
+  result.no_attention = without(AttentionControl::kNoAttention, "control: no attention");
+  return result;
+}
+
+}  // namespace hedgehog

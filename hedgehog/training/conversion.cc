@@ -1,0 +1,58 @@
+#include "hedgehog/training/conversion.h"
+
+#include "hedgehog/base/error.h"
+#include "hedgehog/models/adapter.h"
+
+#include <ATen/ATen.h>
+
+namespace hedgehog {
+
+nlohmann::json to_json(const ConversionConfig& config) {
+  nlohmann::json phases = nlohmann::json::array();
+  for (const DistillationConfig& phase : config.distillation) {
+    if (phase.tokens > 0) phases.push_back(to_json(phase));
+  }
+  nlohmann::json json = {{"attention", to_json(config.attention)},
+                         {"keep_softmax", config.keep_softmax},
+                         {"distillation", phases},
+                         {"seed", config.seed}};
+  if (config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0) {
+    json["finetuning"] = to_json(config.finetuning);
+  }
+  return json;
+}
+
+std::vector<StageMaker> conversion_stages(Llama& model, const Corpus& corpus, const ConversionConfig& config) {
+  std::vector<StageMaker> stages;
+  for (std::size_t i = 0; i < config.distillation.size(); ++i) {
+    if (config.distillation[i].tokens <= 0) continue;
+    // Every stage has its own order of the data.
+    stages.push_back([&model, &corpus, phase = config.distillation[i], i, seed = config.seed * 16 + i] {
+      return std::make_unique<DistillationStage>(model, corpus, phase, fmt::format("distillation {}", i + 1), seed);
+    });
+  }
+  if (config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0) {
+    stages.push_back([&model, &corpus, finetuning = config.finetuning, seed = config.seed * 16 + 15] {
+      return std::make_unique<FinetuningStage>(model, corpus, finetuning, seed);
+    });
+  }
+  return stages;
+}
+
+ConversionConfig baseline_of(const ConversionConfig& config) {
+  ConversionConfig baseline = config;
+  baseline.attention = {};
+  baseline.keep_softmax.clear();
+  baseline.distillation.clear();
+  baseline.finetuning.map_learning_rate = 0;
+  baseline.finetuning.teacher_factor = 0;  // its teacher would be itself before the finetuning: a brake
+  return baseline;
+}
+
+nlohmann::json run_identity(const ConversionConfig& config, const Corpus& corpus, const std::string& base_sha256,
+                            const Llama& model) {
+  return {
+      {"recipe", to_json(config)}, {"corpus", corpus.sha256}, {"base", base_sha256}, {"dtype", at::toString(model.dtype())}};
+}
+
+}  // namespace hedgehog

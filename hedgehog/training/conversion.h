@@ -1,0 +1,33 @@
+// A whole conversion as a list of stages: distillation in up to two phases, then finetuning; and what identifies it on resume.
+#pragma once
+
+#include "hedgehog/training/distillation.h"
+#include "hedgehog/training/finetuning.h"
+#include "hedgehog/training/training_run.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace hedgehog {
+
+struct ConversionConfig {
+  AttentionConfig attention;
+  std::vector<std::int64_t> keep_softmax;        // layers
+  std::vector<DistillationConfig> distillation;  // phases in order; those without tokens are left out
+  FinetuningConfig finetuning;
+  std::uint64_t seed = 0;
+};
+nlohmann::json to_json(const ConversionConfig& config);
+
+/// The stages for a model that has its attention installed already. `model` and `corpus` must outlive them. May be empty.
+std::vector<StageMaker> conversion_stages(Llama& model, const Corpus& corpus, const ConversionConfig& config);
+
+/// The same finetuning for the softmax model, on the next token alone: what a converted model is to be measured against.
+ConversionConfig baseline_of(const ConversionConfig& config);
+
+/// What a resumed run must find again.
+nlohmann::json run_identity(const ConversionConfig& config, const Corpus& corpus, const std::string& base_sha256,
+                            const Llama& model);
+
+}  // namespace hedgehog

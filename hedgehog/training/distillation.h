@@ -1,0 +1,65 @@
+// Distillation: the teacher's own q, k, v enter each layer's attention, whose maps learn softmax's weights or outputs.
+// Layers are independent of each other; one layer's activations are alive at a time; all else in the model is frozen.
+#pragma once
+
+#include "hedgehog/base/progress.h"
+#include "hedgehog/data/batch_sampler.h"
+#include "hedgehog/models/llama.h"
+#include "hedgehog/training/schedule.h"
+#include "hedgehog/training/stage.h"
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hedgehog {
+
+/// One phase of it.
+struct DistillationConfig {
+  std::int64_t tokens = 0;  // 0: the phase is left out
+  std::int64_t length = 256, batch = 4;
+  double weights_factor = 1, output_factor = 0;  // of the weights' cross-entropy and the outputs' error
+  double learning_rate = 1e-2, weight_decay = 0;
+  Schedule schedule = Schedule::kOneCycle;
+  std::int64_t warmup = 0;  // steps; not for one-cycle
+};
+nlohmann::json to_json(const DistillationConfig& config);
+
+class DistillationStage : public Stage {
+ public:
+  /// `model` and `corpus` must outlive the stage. Throws Error if no layer has an attention with weights.
+  DistillationStage(Llama& model, const Corpus& corpus, const DistillationConfig& config, std::string name, std::uint64_t seed);
+
+  ~DistillationStage() override;
+
+  std::string name() const override { return name_; }
+  std::int64_t steps() const override;
+  StepResult step(std::int64_t index) override;
+  NamedParameters weights() override;
+  AdamW& optimizer() override { return optimizer_; }
+  nlohmann::json position() const override;
+  void set_position(const nlohmann::json& position) override;
+  /// Losses of each layer, mean over the last tenth of the steps.
+  nlohmann::json report() const override;
+
+ private:
+  Llama& model_;
+  DistillationConfig config_;
+  std::string name_;
+  BatchSampler sampler_;
+  AdamW optimizer_;
+  std::vector<std::pair<at::Tensor*, bool>> required_gradient_;  // as it was before the stage
+  std::vector<Attention::DistillationLoss> sums_;                // per layer
+  std::int64_t summed_ = 0;                                      // steps
+};
+
+/// Each layer's losses against softmax on `rows` rows of `length` tokens from the start of the corpus; nothing is trained.
+/// Layers that are softmax have zeros.
+std::vector<Attention::DistillationLoss> distillation_losses(Llama& model, const Corpus& corpus, std::int64_t rows,
+                                                             std::int64_t length, Progress& progress);
+
+/// Mean over the layers that are not softmax.
+Attention::DistillationLoss mean_over_layers(const Llama& model, const std::vector<Attention::DistillationLoss>& losses);
+
+}  // namespace hedgehog

@@ -1,0 +1,29 @@
+// The loop over stages and steps: log, saved states, resume, Ctrl-C.
+#pragma once
+
+#include "hedgehog/base/progress.h"
+#include "hedgehog/training/stage.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+namespace hedgehog {
+
+struct TrainingRun {
+  std::filesystem::path directory;  // state/ and training.jsonl go there
+  nlohmann::json identity;          // recipe, corpus, base model: what a resumed run must find again
+  bool resume = false;
+  std::int64_t save_every = 0;  // steps, 0: by time only
+  double save_minutes = 5;
+};
+
+/// Runs the stages one after the other and returns their reports in a list. training.jsonl gets a line a step: stage, step,
+/// tokens, loss, kl, lr, tokens_per_second. With `resume` it goes on from the saved state, if there is one, and arrives where
+/// the run would have without a stop, bit for bit with as many threads. On Ctrl-C it saves and throws Interrupted.
+/// Throws Error for an unfinished state in `directory` without `resume`, and all that TrainingStateStore throws.
+nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingRun& run, Progress& progress);
+
+}  // namespace hedgehog

@@ -1,0 +1,123 @@
+// A user's way from a checkpoint to text, on a tiny random model: distill, finetune, eval, inspect, export, generate.
+#include "hedgehog/base/atomic_file.h"
+#include "tests/cli/program.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace hedgehog::testing {
+namespace {
+
+using nlohmann::json;
+
+json run_json(std::vector<std::string> arguments) {
+  arguments.insert(arguments.end(), {"--json", "--threads", "1"});
+  const Outcome outcome = run_program(arguments);
+  EXPECT_EQ(outcome.status, 0) << arguments[0] << ": " << outcome.err;
+  const json result = json::parse(outcome.out, nullptr, false);
+  EXPECT_TRUE(result.is_object()) << outcome.out;
+  for (const char* key : {"command", "model", "seed", "seconds", "peak_memory_bytes"}) {
+    EXPECT_TRUE(result.contains(key)) << arguments[0] << " " << key;
+  }
+  EXPECT_EQ(result.value("command", ""), arguments[0]);
+  return result;
+}
+
+class Journey : public ::testing::Test {
+ protected:
+  Journey() : model_(folder_ / "model"), text_(folder_.write("text.txt", simple_text(2000))) { write_tiny_model(model_); }
+
+  json evaluate(const std::string& model, std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"eval", model, "--data", text_, "--window", "64", "--limit-tokens", "1000"});
+    return run_json(more);
+  }
+
+  TemporaryFolder folder_;
+  std::string model_, text_;
+};
+
+TEST_F(Journey, FromCheckpointToText) {
+  const json before = evaluate(model_);
+  EXPECT_EQ(before["tokens"], 1000 / 64 * 63 + 1000 % 64 - 1);
+  EXPECT_FALSE(before.contains("kl_to_softmax"));
+
+  const std::string recipe = folder_.write(
+      "small.toml",
+      "attention = \"hybrid\"\nwindow = 8\nsinks = 1\ndistill-tokens = 2048\ndistill-length = 64\ndistill-batch = 4\n"
+      "distill-lr = 1e-2\nfinetune-tokens = 8192\nfinetune-length = 64\nfinetune-batch = 4\nfinetune-lr = 1e-2\nwarmup = 2\n"
+      "lora-rank = 4\nlora-targets = [\"q\", \"k\", \"v\", \"o\"]\n");
+  const std::string distilled = folder_ / "distilled", tuned = folder_ / "tuned", exported = folder_ / "exported";
+  run_json({"distill", model_, "--data", text_, "--recipe", recipe, "-o", distilled});
+  const json middle = evaluate(distilled);
+  run_json({"finetune", distilled, "--data", text_, "--recipe", recipe, "-o", tuned});
+  const json after = evaluate(tuned, {"--controls"});
+  EXPECT_LT(after["perplexity"], middle["perplexity"].get<double>());
+  EXPECT_NEAR(after["softmax_perplexity"].get<double>() / before["perplexity"].get<double>(), 1, 1e-6);
+  EXPECT_GT(after["kl_to_softmax"], 0.0);
+  EXPECT_LE(after["top1_agreement"], 1.0);
+  for (const char* control : {"linear_removed", "window_removed", "no_attention"}) {
+    EXPECT_GT(after["controls"][control], 1.0);
+    EXPECT_NE(after["controls"][control], after["perplexity"]);
+  }
+
+  const json heads = run_json({"inspect", tuned, "--data", text_, "--length", "64", "--sequences", "2"});
+  EXPECT_EQ(heads["heads"].size(), 8u);
+  for (const char* key :
+       {"layer", "head", "entropy_softmax", "entropy_linear", "kl", "monotonicity", "linear_share", "output_error"}) {
+    EXPECT_TRUE(heads["heads"][0].contains(key)) << key;
+  }
+  EXPECT_GT(heads["means"]["linear_share"], 0.0);
+  EXPECT_LT(heads["means"]["linear_share"], 1.0);
+
+  run_json({"export", tuned, "-o", exported});
+  const json again = evaluate(exported, {"--controls"});
+  EXPECT_NEAR(again["perplexity"].get<double>() / after["perplexity"].get<double>(), 1, 1e-5);
+  EXPECT_NEAR(again["kl_to_softmax"].get<double>(), after["kl_to_softmax"].get<double>(), 1e-5);
+  EXPECT_NEAR(again["controls"]["linear_removed"].get<double>(), after["controls"]["linear_removed"].get<double>(), 1e-3);
+  run_json({"export", tuned, "-o", exported});  // over an export of before
+
+  EXPECT_EQ(run_json({"info", tuned})["attention"][0]["kind"], "hybrid");
+  EXPECT_EQ(run_json({"info", exported})["attention"][1]["window"], 8);
+  const std::vector<std::string> continuing = {"--prompt", "the hedgehog ", "--max-tokens", "12", "--ignore-end"};
+  const auto generate = [&](const std::string& model) {
+    std::vector<std::string> arguments = {"generate", model};
+    arguments.insert(arguments.end(), continuing.begin(), continuing.end());
+    return run_json(arguments);
+  };
+  const json written = generate(tuned);
+  EXPECT_EQ(written["tokens"], 12);
+  EXPECT_EQ(written["text"], generate(exported)["text"]);
+}
+
+TEST_F(Journey, TablesAreForPeopleAndProgressGoesToStandardError) {
+  const Outcome outcome =
+      run_program({"eval", model_, "--data", text_, "--window", "64", "--limit-tokens", "640", "--batch", "1"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_TRUE(outcome.out.starts_with("perplexity ")) << outcome.out;
+  EXPECT_NE(outcome.err.find("evaluating: 10/10 (100%)"), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find('\r'), std::string::npos);
+
+  const std::string terminal =
+      run_on_terminal({"eval", model_, "--data", text_, "--window", "64", "--limit-tokens", "6400", "--batch", "1"});
+  EXPECT_NE(terminal.find("\r\033[K"), std::string::npos) << terminal;
+  EXPECT_NE(terminal.find("[########################] 100%"), std::string::npos) << terminal;
+  EXPECT_NE(terminal.find("perplexity "), std::string::npos) << terminal;
+}
+
+TEST_F(Journey, ControlsOfASoftmaxModelAreAnError) {
+  const Outcome outcome = run_program({"eval", model_, "--data", text_, "--controls"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_NE(outcome.err.find("softmax"), std::string::npos);
+}
+
+TEST_F(Journey, CtrlCStopsCleanly) {
+  const std::string long_text = folder_.write("long.txt", simple_text(200000));
+  const Outcome outcome =
+      interrupt_program({"eval", model_, "--data", long_text, "--window", "32", "--batch", "1", "--threads", "1"});
+  EXPECT_EQ(outcome.status, 130) << outcome.err;
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.err.find("error"), std::string::npos) << outcome.err;
+}
+
+}  // namespace
+}  // namespace hedgehog::testing
