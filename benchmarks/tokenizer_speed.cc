@@ -1,5 +1,6 @@
-// Megabytes a second that one core tokenizes of the tests' mixed text, per tokenizer. Its opponent: opponents/tokenizers_speed.py.
-// Usage: hedgehog_benchmark_tokenizer_speed [tokenizer.json | model.gguf] ...   (without arguments: the tests' tokenizers and what else is there)
+// Megabytes a second that one core tokenizes of the tests' mixed text, per tokenizer. Its opponent:
+// opponents/tokenizers_speed.py. Usage: hedgehog_benchmark_tokenizer_speed [tokenizer.json | model.gguf] ...   (without
+// arguments: the tests' tokenizers and what else is there)
 #include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/checkpoint/checkpoint.h"
@@ -27,7 +28,8 @@ TokenizerSource read_source(const std::filesystem::path& path) {
 }
 
 std::vector<std::filesystem::path> default_paths() {
-  std::vector<std::filesystem::path> paths = {testing::fixtures() / "llama3_like.json", testing::fixtures() / "qwen2_like.json"};
+  std::vector<std::filesystem::path> paths = {testing::fixtures() / "llama3_like.json",
+                                              testing::fixtures() / "qwen2_like.json"};
   const auto gpt2 = testing::data_folder() / "tokenizers/gpt2/tokenizer.json";
   if (std::filesystem::exists(gpt2)) {
     paths.push_back(gpt2);

@@ -37,13 +37,15 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+void AtomicFile::write(std::string_view text) {
+  write(std::as_bytes(std::span(text.data(), text.size())));
+}
 
 void AtomicFile::commit() {
   check(::fsync(descriptor_) == 0, "{}: syncing failed: {}; {} is unchanged", temporary_.string(), std::strerror(errno),
         path_.string());
-  check(::rename(temporary_.c_str(), path_.c_str()) == 0, "{}: renaming to {} failed: {}", temporary_.string(),
-        path_.string(), std::strerror(errno));
+  check(::rename(temporary_.c_str(), path_.c_str()) == 0, "{}: renaming to {} failed: {}", temporary_.string(), path_.string(),
+        std::strerror(errno));
   ::close(std::exchange(descriptor_, -1));
   const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
   if (const int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); directory >= 0) {

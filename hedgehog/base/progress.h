@@ -1,4 +1,5 @@
-// How long work tells of its progress. The library never prints: the program passes a Progress that draws a bar or writes lines.
+// How long work tells of its progress. The library never prints: the program passes a Progress that draws a bar or writes
+// lines.
 #pragma once
 
 #include <cstdint>

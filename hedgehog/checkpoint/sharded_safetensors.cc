@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <system_error>
@@ -31,7 +32,8 @@ ShardedSafetensors::ShardedSafetensors(const std::filesystem::path& index) : pat
     // A name, not a path: an index must not reach out of its own folder.
     check(!file.empty() && file != "." && file != ".." && file.size() < 256 && file.find('/') == std::string::npos &&
               file.find('\0') == std::string::npos,
-          "{}: weight_map names the shard \"{}\", which is not a plain file name", origin(), file.substr(0, 64));
+          "{}: weight_map names the shard \"{}\", which is not a plain file name", origin(),
+          file.substr(0, std::min<std::size_t>(64, file.find(char{}))));
     const std::filesystem::path shard_path = index.parent_path() / file;
     std::error_code error;
     check(std::filesystem::exists(shard_path, error), "{}: names the shard {}, which is not there", origin(),

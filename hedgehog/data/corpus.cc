@@ -80,9 +80,11 @@ class CorpusReader {
   void read_text(const fs::path& path) {
     TextFile file(path);
     std::string text;
-    std::size_t wanted = kPiece;
+    std::size_t wanted = kPiece, checked = 0;
     begin_document();
     while (!full() && file.read_more(text)) {
+      check(text.find('\0', checked) == std::string::npos, "{}: is no text: it holds a zero byte", path.string());
+      checked = text.size();
       if (!can_cut_ || text.size() < wanted) continue;
       std::size_t cut = last_cut(text, kPiece / 2, false);
       if (cut == 0) cut = last_cut(text, kPiece / 2, true);
@@ -92,6 +94,7 @@ class CorpusReader {
       }
       append(std::string_view(text).substr(0, cut));
       text.erase(0, cut);
+      checked -= cut;
       wanted = kPiece;
     }
     if (!full()) append(text);

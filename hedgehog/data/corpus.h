@@ -18,8 +18,9 @@ struct Corpus {
   std::string sha256;                         // of the token ids and borders: what a resumed run must find again
 };
 
-/// Reads *.txt (a file is one document; *.zst is unpacked), *.jsonl (a line is one document: "text", or "messages" by the chat
-/// template, or "dialogue" and "summary"), and folders of these in name order. `limit_tokens` > 0 stops early.
+/// Reads *.jsonl (a line is one document: "text", or "messages" by the chat template, or "dialogue" and "summary"), any other
+/// file as text (one document), either with .zst unpacked, and folders of *.txt and *.jsonl in name order. `limit_tokens` > 0
+/// stops early.
 /// A document begins with the tokenizer's begin token if its post-processor puts one there. Throws Error with file and line for
 /// what cannot be read, and for a corpus of no tokens.
 Corpus read_corpus(const std::vector<std::filesystem::path>& paths, const Tokenizer& tokenizer, std::int64_t limit_tokens = 0,

@@ -80,7 +80,6 @@ std::vector<fs::path> text_files(const std::vector<fs::path>& paths) {
     const fs::file_status status = fs::status(path, problem);
     check(fs::exists(status), "{}: is not there", path.string());
     if (!fs::is_directory(status)) {
-      check(is_text(path), "{}: expected *.txt, *.jsonl, either with .zst, or a folder of these", path.string());
       files.push_back(path);
       continue;
     }

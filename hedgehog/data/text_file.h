@@ -26,7 +26,7 @@ class TextFile {
 };
 
 /// The files that `paths` mean: files as they are, folders replaced by the *.txt, *.jsonl, *.txt.zst and *.jsonl.zst below
-/// them, in name order. Throws Error for a path that is not there, a file of another kind, a folder without any.
+/// them, in name order. Throws Error for a path that is not there, a folder without any.
 std::vector<std::filesystem::path> text_files(const std::vector<std::filesystem::path>& paths);
 
 /// Where `text` may be cut such that the two parts, tokenized on their own, give the tokens of the whole: after the last

@@ -18,14 +18,14 @@ struct PerplexityConfig {
 
 struct Perplexity {
   double perplexity = 0;
-  std::int64_t tokens = 0;               // scored
+  std::int64_t tokens = 0;                   // scored
   std::optional<double> softmax_perplexity;  // the teacher's own, over the same tokens
-  std::optional<double> kl_to_softmax;   // mean KL(softmax teacher ‖ model) over scored tokens
-  std::optional<double> top1_agreement;  // share of scored tokens where both have the same first choice
+  std::optional<double> kl_to_softmax;       // mean KL(softmax teacher ‖ model) over scored tokens
+  std::optional<double> top1_agreement;      // share of scored tokens where both have the same first choice
 };
 
-/// With a `teacher`, also softmax_perplexity, and kl_to_softmax and top1_agreement against it. Logits exist a block of rows at a
-/// time. Throws Error for a corpus with nothing to score, Interrupted when a signal came.
+/// With a `teacher`, also softmax_perplexity, and kl_to_softmax and top1_agreement against it. Logits exist a block of rows at
+/// a time. Throws Error for a corpus with nothing to score, Interrupted when a signal came.
 Perplexity perplexity(const Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
                       const Llama* teacher = nullptr);
 

@@ -83,7 +83,7 @@ class ExpandRecipe : public ::testing::Test {
   }
 
   void parse(const std::string& recipe, std::vector<std::string> arguments) {
-    arguments.insert(arguments.end(), {"--recipe", folder_.write("r.toml", recipe)});
+    arguments.insert(arguments.begin() + 1, {"--recipe", folder_.write("r.toml", recipe)});  // after the verb
     std::vector<std::string> expanded = expand_recipe(program_, arguments);
     std::reverse(expanded.begin(), expanded.end());
     program_.parse(expanded);

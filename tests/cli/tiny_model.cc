@@ -3,6 +3,8 @@
 #include "hedgehog/checkpoint/safetensors.h"
 #include "tests/cli/program.h"
 
+#include <nlohmann/json.hpp>
+
 #include <ATen/ATen.h>
 
 namespace hedgehog::testing {

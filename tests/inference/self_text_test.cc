@@ -22,6 +22,8 @@ class CountingProgress : public Progress {
   void begin(std::string_view, std::int64_t total) override {
     ++begun;
     this->total = total;
+    last = 0;
+    last = 0;
   }
   void update(std::int64_t done, std::string_view) override {
     EXPECT_GE(done, last);

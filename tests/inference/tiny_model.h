@@ -6,6 +6,7 @@
 #include "hedgehog/tokenizer/tokenizer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 
 #include <memory>
@@ -66,6 +67,7 @@ class RandomTensors : public TensorSource {
 
 // 4 query and 2 key/value heads of dimension 8. A larger scale makes surer predictions.
 inline Llama tiny_model(const AttentionConfig& attention = {}, double scale = 0.3) {
+  at::set_num_threads(1);  // products this small gain nothing from threads, and waiting for them costs much on a busy machine
   Checkpoint checkpoint;
   checkpoint.path = "tiny";
   checkpoint.format = "safetensors";
