@@ -11,6 +11,12 @@
 #include <torch/csrc/autograd/autograd.h>
 
 namespace hedgehog {
+
+void PrintTo(const AttentionConfig& config, std::ostream* out) {
+  *out << to_string(config.kind) << " " << config.feature_map << " M" << config.feature_dim << " w" << config.window << " s"
+       << config.sinks << (config.gate ? " gate" : "");
+}
+
 namespace {
 
 using testing::relative_error;

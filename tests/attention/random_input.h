@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include <ostream>
 #include <string>
 
 namespace hedgehog::testing {
@@ -20,6 +21,11 @@ struct InputShape {
            (packed ? " packed" : "") + (causal ? "" : " bidirectional") + (padded ? " padded" : "");
   }
 };
+
+// What GoogleTest calls a case.
+inline void PrintTo(const InputShape& shape, std::ostream* out) {
+  *out << shape.describe();
+}
 
 inline OperatorInput random_input(const InputShape& s, std::uint64_t seed) {
   at::manual_seed(seed);

@@ -23,7 +23,6 @@ class CountingProgress : public Progress {
     ++begun;
     this->total = total;
     last = 0;
-    last = 0;
   }
   void update(std::int64_t done, std::string_view) override {
     EXPECT_GE(done, last);
