@@ -14,14 +14,22 @@ namespace hedgehog::testing {
 inline std::atomic<std::ptrdiff_t> allocated_now{0};
 inline std::atomic<std::ptrdiff_t> allocated_peak{0};
 
-inline void* counted_allocation(std::size_t size) {
+inline void* counted_allocation_or_null(std::size_t size) noexcept {
   void* memory = std::malloc(size);
   if (memory == nullptr) {
-    throw std::bad_alloc();
+    return nullptr;
   }
   const auto bytes = static_cast<std::ptrdiff_t>(malloc_usable_size(memory));
   const std::ptrdiff_t now = allocated_now.fetch_add(bytes) + bytes;
   for (std::ptrdiff_t peak = allocated_peak; now > peak && !allocated_peak.compare_exchange_weak(peak, now);) {
+  }
+  return memory;
+}
+
+inline void* counted_allocation(std::size_t size) {
+  void* memory = counted_allocation_or_null(size);
+  if (memory == nullptr) {
+    throw std::bad_alloc();
   }
   return memory;
 }
@@ -50,6 +58,20 @@ void* operator new(std::size_t size) {
 }
 void* operator new[](std::size_t size) {
   return hedgehog::testing::counted_allocation(size);
+}
+// Also the forms that do not throw (std::stable_sort's buffer): AddressSanitizer would else see its own allocation freed by
+// ours.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return hedgehog::testing::counted_allocation_or_null(size);
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return hedgehog::testing::counted_allocation_or_null(size);
+}
+void operator delete(void* memory, const std::nothrow_t&) noexcept {
+  hedgehog::testing::counted_free(memory);
+}
+void operator delete[](void* memory, const std::nothrow_t&) noexcept {
+  hedgehog::testing::counted_free(memory);
 }
 void operator delete(void* memory) noexcept {
   hedgehog::testing::counted_free(memory);
