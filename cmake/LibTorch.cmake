@@ -13,6 +13,8 @@ find_path(HEDGEHOG_FMT fmt/format.h PATHS /usr/include NO_DEFAULT_PATH REQUIRED)
 file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/fmt_first")
 file(CREATE_LINK "${HEDGEHOG_FMT}/fmt" "${PROJECT_BINARY_DIR}/fmt_first/fmt" SYMBOLIC)
 target_include_directories(hedgehog_torch INTERFACE "${PROJECT_BINARY_DIR}/fmt_first")
+# at::parallel_for is a template of OpenMP pragmas: without the flag it compiles to a serial loop, and says nothing.
+target_compile_options(hedgehog_torch INTERFACE -fopenmp)
 target_compile_definitions(hedgehog_torch INTERFACE AT_PARALLEL_OPENMP=1)
 # Full paths, so that CMake sets the run path of the build folder and replaces it on installation.
 target_link_libraries(hedgehog_torch INTERFACE "${HEDGEHOG_LIBTORCH}/lib/libtorch_cpu.so"
