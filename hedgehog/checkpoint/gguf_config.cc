@@ -69,7 +69,6 @@ void add_rotary_factors(nlohmann::json& config, const GgufFile& file) {
     check(std::isfinite(value) && value > 0, "{}: tensor rope_freqs.weight holds {}, expected positive numbers", file.origin(),
           value);
   }
-  config["rope_freq_factors"] = list;
   const double factor = list.empty() ? 1 : list.back();
   bool is_llama3 = true;
   for (std::int64_t i = 0; i < dim / 2; ++i) {
@@ -83,7 +82,7 @@ void add_rotary_factors(nlohmann::json& config, const GgufFile& file) {
                               {"high_freq_factor", 4.0},
                               {"original_max_position_embeddings", 8192}};
   } else {
-    config["rope_scaling"] = {{"rope_type", "factors"}};
+    config["rope_freq_factors"] = list;
   }
 }
 
