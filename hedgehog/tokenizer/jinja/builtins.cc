@@ -1,5 +1,6 @@
 // Arguments, arithmetic, tests and functions. Filters are in filters.cc, methods in methods.cc.
 #include "hedgehog/tokenizer/jinja/builtins.h"
+#include "hedgehog/tokenizer/jinja/value_text.h"
 
 #include <algorithm>
 #include <array>

@@ -56,7 +56,12 @@ class Evaluator {
   void charge(std::size_t work);
   void write(const std::string& text);
 
-  struct Depth;
+  // One evaluate() or execute() within others. Throws TemplateError beyond the most that the stack holds.
+  struct Depth {
+    explicit Depth(Evaluator& evaluator);
+    ~Depth() { --evaluator_.depth_; }
+    Evaluator& evaluator_;
+  };
   std::string* output_ = nullptr;
   std::size_t work_ = 0;
   int depth_ = 0;

@@ -4,13 +4,26 @@
 #include "hedgehog/base/error.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <string_view>
 
 namespace hedgehog::jinja {
 namespace {
 
 constexpr int kMaximumNesting = 60;  // brackets and the like inside one another
 constexpr int kMaximumHeight = 200;  // of an expression's tree
+
+// Operators of two operands that group from the left, loosest first. `not` and the comparisons stand before the arithmetic.
+constexpr std::array<std::array<std::string_view, 4>, 6> kBinary{
+    {{"or"}, {"and"}, {"+", "-"}, {"~"}, {"*", "/", "//", "%"}, {"**"}}};
+constexpr std::size_t kLoosest = 0, kArithmetic = 2;
+
+bool is_of_level(const Token& token, std::size_t level) {
+  const auto& names = kBinary[level];
+  return token.kind == (level < kArithmetic ? Token::kName : Token::kOperator) &&
+         std::find(names.begin(), names.end(), token.text) != names.end();
+}
 
 bool is_comparison(const Token& token) {
   static constexpr std::string_view kOperators[] = {"==", "!=", "<", "<=", ">", ">="};
@@ -19,41 +32,6 @@ bool is_comparison(const Token& token) {
 }
 
 }  // namespace
-
-const Token& TokenStream::next() {
-  const Token& token = tokens_[position_];
-  position_ = std::min(position_ + 1, tokens_.size() - 1);
-  return token;
-}
-
-const Token& TokenStream::expect(Token::Kind kind, std::string_view what) {
-  check(current().kind == kind, "chat template, line {}: expected {}, found '{}'", line(), what, current().text);
-  return next();
-}
-
-bool TokenStream::skip_operator(std::string_view text) {
-  if (!at_operator(text)) {
-    return false;
-  }
-  next();
-  return true;
-}
-
-bool TokenStream::skip_name(std::string_view text) {
-  if (!at_name(text)) {
-    return false;
-  }
-  next();
-  return true;
-}
-
-void TokenStream::expect_operator(std::string_view text) {
-  check(skip_operator(text), "chat template, line {}: expected '{}', found '{}'", line(), text, current().text);
-}
-
-void TokenStream::expect_name(std::string_view text) {
-  check(skip_name(text), "chat template, line {}: expected '{}', found '{}'", line(), text, current().text);
-}
 
 ExpressionPtr ExpressionParser::make(Expression::Kind kind, std::string text) {
   auto node = std::make_unique<Expression>();
@@ -72,16 +50,8 @@ void ExpressionParser::add(Expression& node, ExpressionPtr child) {
   node.arguments.push_back(std::move(child));
 }
 
-ExpressionPtr ExpressionParser::binary(std::string text, ExpressionPtr left, ExpressionPtr right) {
-  ExpressionPtr node = make(Expression::kBinary, std::move(text));
-  node->line = left->line;
-  add(*node, std::move(left));
-  add(*node, std::move(right));
-  return node;
-}
-
 ExpressionPtr ExpressionParser::tuple(bool conditions) {
-  const auto item = [&] { return conditions ? condition() : disjunction(); };
+  const auto item = [&] { return conditions ? condition() : binary(kLoosest); };
   ExpressionPtr first = item();
   if (!stream_.at_operator(",")) {
     return first;
@@ -105,10 +75,10 @@ ExpressionPtr ExpressionParser::filter_chain() {
 ExpressionPtr ExpressionParser::condition() {
   check(++depth_ <= kMaximumNesting, "chat template, line {}: an expression is nested deeper than {}", stream_.line(),
         kMaximumNesting);
-  ExpressionPtr value = disjunction();
+  ExpressionPtr value = binary(kLoosest);
   while (stream_.skip_name("if")) {
     ExpressionPtr node = make(Expression::kCondition);
-    add(*node, disjunction());
+    add(*node, binary(kLoosest));
     add(*node, std::move(value));
     if (stream_.skip_name("else")) {
       add(*node, condition());
@@ -119,18 +89,18 @@ ExpressionPtr ExpressionParser::condition() {
   return value;
 }
 
-ExpressionPtr ExpressionParser::disjunction() {
-  ExpressionPtr left = conjunction();
-  while (stream_.skip_name("or")) {
-    left = binary("or", std::move(left), conjunction());
-  }
-  return left;
-}
-
-ExpressionPtr ExpressionParser::conjunction() {
-  ExpressionPtr left = negation();
-  while (stream_.skip_name("and")) {
-    left = binary("and", std::move(left), negation());
+ExpressionPtr ExpressionParser::binary(std::size_t level) {
+  const auto operand = [&] {
+    if (level + 1 == kArithmetic) return negation();
+    return level + 1 == kBinary.size() ? unary(true) : binary(level + 1);
+  };
+  ExpressionPtr left = operand();
+  while (is_of_level(stream_.current(), level)) {
+    ExpressionPtr node = make(Expression::kBinary, stream_.next().text);
+    node->line = left->line;
+    add(*node, std::move(left));
+    add(*node, operand());
+    left = std::move(node);
   }
   return left;
 }
@@ -149,7 +119,7 @@ ExpressionPtr ExpressionParser::negation() {
 }
 
 ExpressionPtr ExpressionParser::comparison() {
-  ExpressionPtr left = sum();
+  ExpressionPtr left = binary(kArithmetic);
   ExpressionPtr node;
   while (true) {
     std::string name;
@@ -169,42 +139,8 @@ ExpressionPtr ExpressionParser::comparison() {
       add(*node, std::move(left));
     }
     node->operators.push_back(std::move(name));
-    add(*node, sum());
+    add(*node, binary(kArithmetic));
   }
-}
-
-ExpressionPtr ExpressionParser::sum() {
-  ExpressionPtr left = concatenation();
-  while (stream_.at_operator("+") || stream_.at_operator("-")) {
-    std::string name = stream_.next().text;
-    left = binary(std::move(name), std::move(left), concatenation());
-  }
-  return left;
-}
-
-ExpressionPtr ExpressionParser::concatenation() {
-  ExpressionPtr left = product();
-  while (stream_.skip_operator("~")) {
-    left = binary("~", std::move(left), product());
-  }
-  return left;
-}
-
-ExpressionPtr ExpressionParser::product() {
-  ExpressionPtr left = power();
-  while (stream_.at_operator("*") || stream_.at_operator("/") || stream_.at_operator("//") || stream_.at_operator("%")) {
-    std::string name = stream_.next().text;
-    left = binary(std::move(name), std::move(left), power());
-  }
-  return left;
-}
-
-ExpressionPtr ExpressionParser::power() {
-  ExpressionPtr left = unary(true);
-  while (stream_.skip_operator("**")) {
-    left = binary("**", std::move(left), unary(true));
-  }
-  return left;
 }
 
 ExpressionPtr ExpressionParser::unary(bool with_filters) {

@@ -1,6 +1,7 @@
 // Filters, by name.
 #include "hedgehog/tokenizer/jinja/builtins.h"
 #include "hedgehog/tokenizer/jinja/text.h"
+#include "hedgehog/tokenizer/jinja/value_text.h"
 
 #include <algorithm>
 #include <cmath>

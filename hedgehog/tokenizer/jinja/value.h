@@ -111,10 +111,6 @@ int compare(const Value& left, const Value& right);
 bool contains(const Value& container, const Value& item);
 /// The elements that a loop walks over: items, keys, characters. Throws TemplateError for what cannot be walked over.
 std::vector<Value> elements(const Value& value);
-std::string to_text(const Value& value);
-std::string representation(const Value& value);
-/// json.dumps(value, ensure_ascii=False, indent=indent); indent < 0 is None.
-std::string to_json(const Value& value, int indent, bool sort_keys);
 /// container[key]; Undefined if it is not there.
 Value item_of(const Value& container, const Value& key);
 Value slice_of(const Value& container, const Value& begin, const Value& end, const Value& step);
