@@ -95,7 +95,7 @@ void add_eval(CLI::App& program) {
       ->required()
       ->type_name("MODEL");
   verb->add_option("--data", options->data, "text files, JSON lines or folders")->required()->type_name("FILE...");
-  verb->add_option("--window", options->perplexity.window, "tokens of a window; all but its first are scored")
+  verb->add_option("--eval-window", options->perplexity.window, "tokens of a window; all but its first are scored")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24))
       ->capture_default_str();
   verb->add_option("--limit-tokens", options->perplexity.limit_tokens, "of the data, 0 for all")

@@ -28,7 +28,7 @@ class Journey : public ::testing::Test {
   Journey() : model_(folder_ / "model"), text_(folder_.write("text.txt", simple_text(2000))) { write_tiny_model(model_); }
 
   json evaluate(const std::string& model, std::vector<std::string> more = {}) {
-    more.insert(more.begin(), {"eval", model, "--data", text_, "--window", "64", "--limit-tokens", "1000"});
+    more.insert(more.begin(), {"eval", model, "--data", text_, "--eval-window", "64", "--limit-tokens", "1000"});
     return run_json(more);
   }
 
@@ -91,14 +91,14 @@ TEST_F(Journey, FromCheckpointToText) {
 
 TEST_F(Journey, TablesAreForPeopleAndProgressGoesToStandardError) {
   const Outcome outcome =
-      run_program({"eval", model_, "--data", text_, "--window", "64", "--limit-tokens", "640", "--batch", "1"});
+      run_program({"eval", model_, "--data", text_, "--eval-window", "64", "--limit-tokens", "640", "--batch", "1"});
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_TRUE(outcome.out.starts_with("perplexity ")) << outcome.out;
   EXPECT_NE(outcome.err.find("evaluating: 10/10 (100%)"), std::string::npos) << outcome.err;
   EXPECT_EQ(outcome.err.find('\r'), std::string::npos);
 
   const std::string terminal =
-      run_on_terminal({"eval", model_, "--data", text_, "--window", "64", "--limit-tokens", "6400", "--batch", "1"});
+      run_on_terminal({"eval", model_, "--data", text_, "--eval-window", "64", "--limit-tokens", "6400", "--batch", "1"});
   EXPECT_NE(terminal.find("\r\033[K"), std::string::npos) << terminal;
   EXPECT_NE(terminal.find("[########################] 100%"), std::string::npos) << terminal;
   EXPECT_NE(terminal.find("perplexity "), std::string::npos) << terminal;
@@ -113,7 +113,7 @@ TEST_F(Journey, ControlsOfASoftmaxModelAreAnError) {
 TEST_F(Journey, CtrlCStopsCleanly) {
   const std::string long_text = folder_.write("long.txt", simple_text(200000));
   const Outcome outcome =
-      interrupt_program({"eval", model_, "--data", long_text, "--window", "32", "--batch", "1", "--threads", "1"});
+      interrupt_program({"eval", model_, "--data", long_text, "--eval-window", "32", "--batch", "1", "--threads", "1"});
   EXPECT_EQ(outcome.status, 130) << outcome.err;
   EXPECT_EQ(outcome.out, "");
   EXPECT_EQ(outcome.err.find("error"), std::string::npos) << outcome.err;

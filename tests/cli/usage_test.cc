@@ -52,7 +52,7 @@ TEST(Usage, WrongUsageIsStatusTwo) {
   EXPECT_NE(error_line(run_program({"info", "--dtype", "fp8"}), 2).find("fp8"), std::string::npos);
   EXPECT_NE(error_line(run_program({"info", "--threads", "many"}), 2).find("many"), std::string::npos);
   EXPECT_NE(error_line(run_program({"info", "--threads", "-1"}), 2).find("threads"), std::string::npos);
-  error_line(run_program({"eval", "model", "--data", "text", "--window", "1"}), 2);
+  error_line(run_program({"eval", "model", "--data", "text", "--eval-window", "1"}), 2);
 }
 
 TEST(Failure, ThereIsNoCudaDevice) {
