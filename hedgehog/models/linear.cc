@@ -3,6 +3,7 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/random.h"
+#include "hedgehog/models/matrix_product.h"
 #include "hedgehog/models/small_linear.h"
 
 #include <ATen/ATen.h>
@@ -10,10 +11,6 @@
 
 #include <algorithm>
 #include <cmath>
-
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 namespace hedgehog {
 namespace {
@@ -67,7 +64,8 @@ std::vector<std::int64_t> with_last(at::IntArrayRef sizes, std::int64_t last) {
 }
 
 at::Tensor product(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
-  return bias.defined() ? at::addmm(bias, rows, weight.t()) : at::mm(rows, weight.t());
+  at::Tensor y = matrix_product(rows, weight.t());
+  return bias.defined() ? y.add_(bias) : y;
 }
 
 // The forward pass; `low` receives x Aᵀ of all low-rank additions.
@@ -132,13 +130,11 @@ struct Projection : torch::autograd::Function<Projection> {
       const at::Tensor& weight = inputs[slot.weight];
       const at::Tensor dy = gradients[i].reshape({-1, weight.size(0)});
       if (needs_dx) {
-        if (dx.defined()) {
-          dx.addmm_(dy, weight);
-        } else {
-          dx = at::mm(dy, weight);
-        }
+        const bool add = dx.defined();
+        if (!add) dx = at::empty({dy.size(0), weight.size(1)}, dy.options());
+        matrix_product_into(dx, dy, weight, add);
       }
-      if (context->needs_input_grad(slot.weight)) result[slot.weight] = at::mm(dy.t(), x);
+      if (context->needs_input_grad(slot.weight)) result[slot.weight] = matrix_product(dy.t(), x);
       if (slot.bias > 0 && context->needs_input_grad(slot.bias)) result[slot.bias] = dy.sum(0);
       if (slot.rank == 0) continue;
       dlow.narrow(1, slot.offset, slot.rank).addmm_(dy, inputs[slot.lora_b].to(dtype), 0, scales[i]);
@@ -229,26 +225,6 @@ void Linear::merge_lora() {
   weight.requires_grad_(trained);
   lora_a = lora_b = at::Tensor();
   lora_scale = 0;
-}
-
-bool fast_bf16() {
-#if defined(__x86_64__)
-  static const bool result = [] {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & (1u << 27)) == 0) return false;  // OSXSAVE
-    unsigned low = 0, high = 0;
-    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    const bool avx512_state = (low & 0xE6) == 0xE6, amx_state = (low & 0x60000) == 0x60000;
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-    const bool amx = amx_state && (d & (1u << 22)) != 0;
-    const unsigned leaves = a;
-    if (leaves < 1 || __get_cpuid_count(7, 1, &a, &b, &c, &d) == 0) return amx;
-    return amx || (avx512_state && (a & (1u << 5)) != 0);
-  }();
-  return result;
-#else
-  return false;
-#endif
 }
 
 }  // namespace hedgehog

@@ -28,8 +28,4 @@ struct Linear {
 /// x [..., in], results [..., out_i].
 std::vector<at::Tensor> project(const at::Tensor& x, std::initializer_list<const Linear*> linears);
 
-/// Whether this CPU multiplies bf16 matrices by instructions of its own (AVX512-BF16 or AMX-BF16). Without them LibTorch's bf16
-/// products are many times slower than its fp32 ones, so that compute should be fp32.
-bool fast_bf16();
-
 }  // namespace hedgehog

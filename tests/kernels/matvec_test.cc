@@ -2,9 +2,9 @@
 #include "hedgehog/kernels/cpu/matvec.h"
 
 #include "hedgehog/base/random.h"
+#include "tests/kernels/every_target.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <bit>
 #include <cmath>
@@ -63,22 +63,7 @@ struct Problem {
 
 constexpr MatvecWeight kTypes[] = {MatvecWeight::kFloat32, MatvecWeight::kBfloat16};
 
-class MatvecTargets : public ::testing::Test {
- protected:
-  template <typename Body>
-  void on_every_target(const Body& body) {
-    for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-      hwy::SetSupportedTargetsForTest(target);
-      hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-      SCOPED_TRACE(matvec_target());
-      body();
-    }
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
-};
-
-TEST_F(MatvecTargets, EqualsSumsInDoublePrecision) {
+TEST(Matvec, EqualsSumsInDoublePrecision) {
   on_every_target([] {
     for (std::int64_t rows = 1; rows <= kMatvecRows; ++rows) {
       for (const std::int64_t outputs : {1, 2, 3, 4, 5, 7, 12}) {
@@ -97,7 +82,7 @@ TEST_F(MatvecTargets, EqualsSumsInDoublePrecision) {
   });
 }
 
-TEST_F(MatvecTargets, PartsAndRowsChangeNoBit) {
+TEST(Matvec, PartsAndRowsChangeNoBit) {
   on_every_target([] {
     const Problem all(4, 23, 71);
     for (const MatvecWeight type : kTypes) {
@@ -121,7 +106,7 @@ TEST_F(MatvecTargets, PartsAndRowsChangeNoBit) {
   });
 }
 
-TEST_F(MatvecTargets, WritesOnlyItsOutputs) {
+TEST(Matvec, WritesOnlyItsOutputs) {
   on_every_target([] {
     const Problem problem(3, 10, 20);
     std::vector<float> y;

@@ -8,11 +8,9 @@
 #endif
 
 #include "hedgehog/kernels/attention.h"
+#include "hedgehog/kernels/cpu/buffer-inl.h"
 #include "hedgehog/kernels/cpu/gemm_tile-inl.h"
-#include "hedgehog/kernels/cpu/out_of_memory.h"
 #include "hedgehog/kernels/cpu/row_operations-inl.h"
-
-#include <hwy/aligned_allocator.h>
 
 #include <cstring>
 
@@ -20,34 +18,6 @@ HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
 constexpr std::int64_t kTileRows = 64;
-
-inline std::int64_t least(std::int64_t a, std::int64_t b) {
-  return a < b ? a : b;
-}
-inline std::int64_t most(std::int64_t a, std::int64_t b) {
-  return a > b ? a : b;
-}
-inline std::int64_t clamp(std::int64_t x, std::int64_t low, std::int64_t high) {
-  return most(low, least(x, high));
-}
-// A row length that keeps consecutive rows out of the same cache sets.
-inline std::int64_t padded(std::int64_t columns) {
-  return (columns + 15) / 16 * 16 + 16;
-}
-
-// Aligned memory that is freed with its owner. No standard container: see the file's per-target compilation.
-template <typename T>
-class Buffer {
- public:
-  explicit Buffer(std::int64_t count) : memory_(hwy::AllocateAligned<T>(static_cast<std::size_t>(most(count, 1)))) {
-    if (!memory_) throw_out_of_memory();
-  }
-  T* get() { return memory_.get(); }
-  const T* get() const { return memory_.get(); }
-
- private:
-  hwy::AlignedFreeUniquePtr<T[]> memory_;
-};
 
 // Everything of one (batch, key/value head) that does not depend on the query head.
 struct KeyHead {
