@@ -3,25 +3,34 @@
 #include "hedgehog/attention/feature_map.h"
 #include "hedgehog/attention/running_maximum.h"
 #include "hedgehog/base/error.h"
+#include "hedgehog/base/random.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 namespace hedgehog {
 namespace {
 
-// γ = σ(7) ≈ 0.999 at the start: all but open, so that an untrained gate forgets little over a few hundred tokens.
-constexpr double kGateBias = 7;
+// γ = σ(4) ≈ 0.98 at the start: a memory of some fifty tokens, from which training finds both longer and shorter ones. All but
+// open gates (σ(7)) learned nothing in a few hundred steps, their slope being too small.
+constexpr double kGateBias = 4;
+// The bias moves this much faster than it is stored, for a learning rate that suits the maps.
+constexpr double kGateRate = 10;
 
-// [batch, kv_heads, length] repeated for the query heads of each group: [batch, heads, length].
-at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads) {
-  const std::int64_t group = heads / x.size(1);
-  return x.unsqueeze(2).expand({x.size(0), x.size(1), group, x.size(2)}).reshape({x.size(0), heads, x.size(2)});
-}
-
-at::Tensor identity_maps(std::int64_t heads, std::int64_t rows, std::int64_t dim) {
-  return at::eye(rows, dim).unsqueeze(0).repeat({heads, 1, 1});
+// Maps at the start, [heads, rows, dim]: the identity, then, for a feature dimension above D, rotations of it: rows of zeros
+// would be alike and stay alike. All heads get the same, so that φ(q)·φ(k) grows with q·k.
+at::Tensor initial_maps(std::int64_t heads, std::int64_t rows, std::int64_t dim) {
+  std::vector<at::Tensor> blocks{at::eye(std::min(rows, dim), dim)};
+  Random random{static_cast<std::uint64_t>(dim), 0};
+  for (std::int64_t row = dim; row < rows; row += dim) {
+    const auto noise = at::empty({dim, dim}, at::kDouble);
+    for (std::int64_t i = 0; i < dim * dim; ++i) noise.mutable_data_ptr<double>()[i] = random.uniform() + random.uniform() - 1;
+    blocks.push_back(std::get<0>(at::linalg_qr(noise)).narrow(0, 0, std::min(dim, rows - row)).to(at::kFloat));
+  }
+  return at::cat(blocks).unsqueeze(0).repeat({heads, 1, 1});
 }
 
 void check_config(const AttentionConfig& config) {
@@ -57,14 +66,17 @@ Attention::Attention(const AttentionConfig& config, std::int64_t heads, std::int
   check_config(config);
   if (config.kind == AttentionKind::kSoftmax) return;
   const std::int64_t rows = config.feature_dim > 0 ? config.feature_dim : dim;
-  q_weight_ = identity_maps(heads, rows, dim);
+  q_weight_ = initial_maps(heads, rows, dim);
   q_bias_ = at::zeros({heads, rows});
-  k_weight_ = identity_maps(kv_heads, rows, dim);
+  k_weight_ = initial_maps(kv_heads, rows, dim);
   k_bias_ = at::zeros({kv_heads, rows});
-  if (hybrid()) mix_ = at::zeros({heads});
+  if (hybrid()) {
+    mix_weight_ = at::zeros({heads, dim});
+    mix_bias_ = at::zeros({heads});
+  }
   if (config.gate) {
     gate_weight_ = at::zeros({kv_heads, hidden});
-    gate_bias_ = at::full({kv_heads}, kGateBias);
+    gate_bias_ = at::full({kv_heads}, kGateBias / kGateRate);
   }
 }
 
@@ -77,7 +89,8 @@ std::vector<std::pair<std::string, at::Tensor*>> Attention::parameters() {
   add("q_map.bias", q_bias_);
   add("k_map.weight", k_weight_);
   add("k_map.bias", k_bias_);
-  add("mix", mix_);
+  add("mix.weight", mix_weight_);
+  add("mix.bias", mix_bias_);
   add("gate.weight", gate_weight_);
   add("gate.bias", gate_bias_);
   return all;
@@ -89,10 +102,15 @@ Attention::KeyFeatures Attention::key_features(const AttentionInput& input) cons
   if (config_.gate) {
     // The division keeps one optimizer step on the weights a small step of the gate, whatever the width.
     const auto weight = gate_weight_ / std::sqrt(static_cast<double>(gate_weight_.size(1)));
-    const auto logits = at::matmul(input.x.to(at::kFloat), weight.t()) + gate_bias_;  // [batch, length, kv_heads]
+    const auto logits = at::matmul(input.x.to(at::kFloat), weight.t()) + kGateRate * gate_bias_;  // [batch, length, kv_heads]
     keys.log_gate = at::log_sigmoid(logits).transpose(1, 2);
   }
   return keys;
+}
+
+at::Tensor Attention::mixing(const at::Tensor& q) const {
+  const auto weight = mix_weight_.unsqueeze(-1) / std::sqrt(static_cast<double>(dim_));
+  return at::matmul(q.to(at::kFloat), weight).squeeze(-1) + mix_bias_.unsqueeze(-1);
 }
 
 OperatorInput Attention::operator_input(const AttentionInput& input) const {
@@ -110,7 +128,7 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
   call.phi_q = queries.phi;
   call.phi_k = keys.phi;
   call.log_gate = keys.log_gate;
-  if (hybrid()) call.row_log_scale = mix_.view({1, heads_, 1}).expand({input.q.size(0), heads_, input.q.size(2)});
+  if (hybrid()) call.row_log_scale = mixing(input.q);
   if (!keys.log_scale.defined()) return call;
   if (!config_.causal) {
     call.phi_k = keys.phi * at::exp(keys.log_scale - keys.log_scale.amax(-1, true)).unsqueeze(-1);

@@ -26,7 +26,7 @@ struct AttentionConfig {
   std::int64_t feature_dim = 0;                  // M, rows of W; 0 means D. F = 2·M for the Hedgehog maps
   std::int64_t window = 0;  // softmax: 0 means all keys (Mistral sets it); hybrid: exact keys, the own one counted
   std::int64_t sinks = 0;   // hybrid: the document's first keys, kept exact
-  bool gate = false;        // scalar decay gate γ_i = σ(w·x_i + b) on the state, one per key/value head
+  bool gate = false;        // scalar decay gate γ_i = σ(w·x_i/√hidden + 10 b) on the state, one per key/value head
   bool causal = true;
   std::int64_t teacher_window = 0;  // the base model's own window, which distillation imitates; 0: all keys
   bool operator==(const AttentionConfig&) const = default;
@@ -59,7 +59,8 @@ struct AttentionState {
 
 class Attention {
  public:
-  /// Weights start as the identity map (W = eye, b = 0), gate open (γ near 1), mixing factor 1.
+  /// Weights start as the identity map (W = I, b = 0; rows beyond D: rotations), the gate forgetting
+  /// slowly (γ = σ(4)), mixing factor 1.
   Attention(const AttentionConfig& config, std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, std::int64_t hidden);
 
   const AttentionConfig& config() const { return config_; }
@@ -95,6 +96,9 @@ class Attention {
     at::Tensor phi, log_scale, log_gate;
   };
   KeyFeatures key_features(const AttentionInput& input) const;
+  // [batch, heads, length]: ℓ_i = w·q_i/√D + b, the log of the linear part's factor beside exact keys. Softmax's mass on far
+  // keys, Σ_j exp(q_i·k_j/√D), grows with q_i·mean(k); maps of softmax form have no such scale of their own.
+  at::Tensor mixing(const at::Tensor& q) const;
   at::Tensor continue_softmax(AttentionState& state, const AttentionInput& input) const;
   at::Tensor continue_linear(AttentionState& state, const AttentionInput& input) const;
   bool hybrid() const { return config_.kind == AttentionKind::kHybrid; }
@@ -102,7 +106,7 @@ class Attention {
   AttentionConfig config_;
   std::int64_t heads_, kv_heads_, dim_;
   at::Tensor q_weight_, q_bias_, k_weight_, k_bias_;  // [heads, M, D], [heads, M]; [kv_heads, M, D], [kv_heads, M]
-  at::Tensor mix_;                                    // [heads]: log of the linear part's factor (hybrid)
+  at::Tensor mix_weight_, mix_bias_;                  // [heads, D], [heads]: see mixing() (hybrid)
   at::Tensor gate_weight_, gate_bias_;                // [kv_heads, hidden], [kv_heads]
 };
 

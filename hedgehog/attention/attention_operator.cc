@@ -194,6 +194,10 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
 
 }  // namespace
 
+at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads) {
+  return x.repeat_interleave(heads / x.size(1), 1);
+}
+
 at::Tensor attention_operator(const OperatorInput& i) {
   using Maybe = AttentionFunction::Maybe;
   return AttentionFunction::apply(i.q, i.k, i.v, Maybe(i.phi_q), Maybe(i.phi_k), Maybe(i.row_log_scale), Maybe(i.log_gate),

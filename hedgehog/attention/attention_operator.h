@@ -16,6 +16,9 @@ struct OperatorInput {
   bool causal = true;
 };
 
+/// x [B, G, ...] of key/value heads, each repeated for the query heads of its group: [B, heads, ...].
+at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads);
+
 /// [B, H, N, D] in q's dtype. Scores are scaled by 1/√D. Differentiable in all floating tensors.
 at::Tensor attention_operator(const OperatorInput& input);
 

@@ -6,13 +6,6 @@
 #include <limits>
 
 namespace hedgehog {
-namespace {
-
-at::Tensor repeated(const at::Tensor& x, std::int64_t heads) {
-  return x.repeat_interleave(heads / x.size(1), 1);
-}
-
-}  // namespace
 
 AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows) {
   const std::int64_t batch = input.k.size(0), heads = input.q.size(1), length = input.k.size(2), dim = input.k.size(3);
@@ -34,19 +27,19 @@ AttentionWeights operator_weights(const OperatorInput& input, const std::vector<
     if (!input.causal) exact = at::zeros({1, 1, 1, 1}, at::kBool);  // no window: all keys are linear
   }
   const double infinity = std::numeric_limits<double>::infinity();
-  const auto q = input.q.to(at::kDouble).index_select(2, row), k = repeated(input.k.to(at::kDouble), heads);
+  const auto q = input.q.to(at::kDouble).index_select(2, row), k = to_query_heads(input.k.to(at::kDouble), heads);
   const auto scores = at::matmul(q, k.transpose(-1, -2)) / std::sqrt(static_cast<double>(dim));
   auto top = at::where(visible.logical_and(exact), scores, at::full({}, -infinity, at::kDouble)).amax(-1, true);
   at::Tensor log_factor, products;
   if (linear) {
     const auto phi_q = input.phi_q.to(at::kDouble).index_select(2, row);
-    products = at::matmul(phi_q, repeated(input.phi_k.to(at::kDouble), heads).transpose(-1, -2));
+    products = at::matmul(phi_q, to_query_heads(input.phi_k.to(at::kDouble), heads).transpose(-1, -2));
     log_factor = at::zeros_like(scores);
     if (input.row_log_scale.defined())
       log_factor = log_factor + input.row_log_scale.to(at::kDouble).index_select(2, row).unsqueeze(-1);
     top = at::maximum(top, log_factor.amax(-1, true).detach());
     if (input.log_gate.defined()) {
-      const auto decay = repeated(input.log_gate.to(at::kDouble).cumsum(-1), heads);
+      const auto decay = to_query_heads(input.log_gate.to(at::kDouble).cumsum(-1), heads);
       log_factor = log_factor + (decay.index_select(2, row).unsqueeze(-1) - decay.unsqueeze(-2)).clamp_max(0);
     }
   }

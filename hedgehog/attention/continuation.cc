@@ -20,10 +20,6 @@ at::Tensor kept(const at::Tensor& x, std::int64_t begin, std::int64_t end) {
   return x.defined() ? x.slice(2, begin, end).clone(at::MemoryFormat::Contiguous) : x;
 }
 
-at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads) {
-  return x.repeat_interleave(heads / x.size(1), 1);
-}
-
 // One row against all keys: two small products, where the tiled operator would transpose the keys anew for every token.
 at::Tensor single_row_softmax(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const std::int64_t batch = q.size(0), heads = q.size(1), dim = q.size(3), kv_heads = k.size(1);
@@ -106,7 +102,7 @@ at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInpu
   call.phi_q = queries.phi;
   call.phi_k = own_phi;
   call.log_gate = own_gate;
-  if (hybrid()) call.row_log_scale = mix_.view({1, heads_, 1}).expand({input.q.size(0), heads_, rows});
+  if (hybrid()) call.row_log_scale = mixing(input.q);
   RunningMaximum running;
   if (own_scale.defined()) {
     running = running_maximum(own_scale, {}, state.log_scale);

@@ -8,7 +8,10 @@
 #include "tests/attention/random_input.h"
 
 #include <gtest/gtest.h>
+
 #include <torch/csrc/autograd/autograd.h>
+#include <map>
+#include <string>
 
 namespace hedgehog {
 
@@ -151,14 +154,36 @@ TEST(Attention, ForwardIsTheUnshiftedFormula) {
     plain.phi_q = plain_features("hedgehog-exp", input.q.to(at::kDouble), w[0], w[1]);
     plain.phi_k = plain_features("hedgehog-exp", input.k.to(at::kDouble), w[2], w[3]);
     if (gate) {
-      plain.log_gate =
-          at::log_sigmoid(at::matmul(input.x.to(at::kDouble), w[4].t() / std::sqrt(double(kHidden))) + w[5]).transpose(1, 2);
+      plain.log_gate = at::log_sigmoid(at::matmul(input.x.to(at::kDouble), w[4].t() / std::sqrt(double(kHidden))) + 10 * w[5])
+                           .transpose(1, 2);
     }
     std::vector<std::int64_t> rows(80);
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int64_t>(i);
     const auto expected = at::matmul(operator_weights(plain, rows).weights, input.v.to(at::kDouble).repeat_interleave(2, 1));
     EXPECT_LE(relative_error(attention.forward(input), expected), 1e-5);
   }
+}
+
+TEST(Attention, HybridsLinearPartIsScaledByTheQuery) {
+  const auto input = random_rows(80, 6);
+  auto attention = perturbed({.kind = AttentionKind::kHybrid, .window = 9, .sinks = 2}, 5);
+  std::map<std::string, at::Tensor> w;
+  for (auto& [name, tensor] : attention.parameters()) w[name] = tensor->to(at::kDouble);
+  OperatorInput plain;
+  plain.q = input.q;
+  plain.k = input.k;
+  plain.v = input.v;
+  plain.window = 9;
+  plain.sinks = 2;
+  const at::Tensor q = input.q.to(at::kDouble);
+  plain.phi_q = plain_features("hedgehog-softmax", q, w["q_map.weight"], w["q_map.bias"]);
+  plain.phi_k = plain_features("hedgehog-softmax", input.k.to(at::kDouble), w["k_map.weight"], w["k_map.bias"]);
+  plain.row_log_scale =
+      at::einsum("bhnd,hd->bhn", {q, w["mix.weight"]}) / std::sqrt(double(q.size(3))) + w["mix.bias"].unsqueeze(-1);
+  std::vector<std::int64_t> rows(80);
+  for (std::size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<std::int64_t>(i);
+  const auto expected = at::matmul(operator_weights(plain, rows).weights, input.v.to(at::kDouble).repeat_interleave(2, 1));
+  EXPECT_LE(relative_error(attention.forward(input), expected), 1e-5);
 }
 
 TEST(Attention, StaysFiniteOnLargeScores) {
