@@ -21,6 +21,8 @@ if(HEDGEHOG_SANITIZE)
   target_compile_options(hedgehog_options INTERFACE -fsanitize=${HEDGEHOG_SANITIZE} -fno-omit-frame-pointer
                                                     -fno-sanitize-recover=all)
   target_link_options(hedgehog_options INTERFACE -fsanitize=${HEDGEHOG_SANITIZE})
+  # The kernels' source is the same for every instruction set, and takes minutes for all of them with sanitizers.
+  target_compile_definitions(hedgehog_options INTERFACE HWY_COMPILE_ONLY_STATIC)
 endif()
 
 function(hedgehog_library folder)

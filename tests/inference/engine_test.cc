@@ -2,12 +2,16 @@
 #include "hedgehog/inference/engine.h"
 
 #include "hedgehog/base/interrupt.h"
+#include "hedgehog/checkpoint/checkpoint.h"
 #include "tests/inference/tiny_model.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
+#include <iostream>
 
 namespace hedgehog {
 namespace {
@@ -79,6 +83,42 @@ TEST(Engine, AnySplitOfThePromptEqualsOneParallelPass) {
           << form.name << ", " << split.size() << " chunks, worst row " << difference.amax(-1).argmax().item<std::int64_t>();
       EXPECT_EQ(states.front().position, kLength) << form.name;
     }
+  }
+}
+
+// The target of the conversion on a model that people know: a prompt of 4,096 tokens in chunks, then single tokens.
+TEST(Engine, SmolLm2ReadsALongPromptInChunksAsInOnePass) {
+  const char* folder = std::getenv("HEDGEHOG_MODELS");
+  const std::filesystem::path models = folder != nullptr ? folder : HEDGEHOG_SOURCE_DIR "/.deps/models";
+  const std::filesystem::path path = models / "SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(path)) GTEST_SKIP() << "skipped: no model (scripts/model fetches it): " << path;
+  const at::NoGradGuard no_gradients;
+  Llama model(open_checkpoint(path));
+  constexpr std::int64_t kPrompt = 4096, kSteps = 8, kChunk = 1500;
+  at::manual_seed(5);
+  const at::Tensor tokens = at::randint(0, model.config().vocabulary, {1, kPrompt + kSteps}, at::kLong);
+  for (const auto kind : {AttentionKind::kLinear, AttentionKind::kHybrid}) {
+    AttentionConfig config;
+    config.kind = kind;
+    config.gate = true;
+    if (kind == AttentionKind::kHybrid) {
+      config.window = 64;
+      config.sinks = 4;
+    }
+    model.set_attention(config);
+    const at::Tensor expected = model.logits(model.forward(tokens).narrow(1, kPrompt - 1, kSteps + 1));
+    std::vector<AttentionState> states;
+    std::vector<at::Tensor> rows;
+    for (std::int64_t done = 0; done < kPrompt; done += kChunk) {
+      const std::int64_t length = std::min(kChunk, kPrompt - done);
+      rows = {model.continue_from(states, tokens.narrow(1, done, length)).narrow(1, length - 1, 1)};
+    }
+    for (std::int64_t step = 0; step < kSteps; ++step) {
+      rows.push_back(model.continue_from(states, tokens.narrow(1, kPrompt + step, 1)));
+    }
+    const double difference = (model.logits(at::cat(rows, 1)) - expected).abs().max().item<double>();
+    std::cout << to_string(kind) << ": largest difference of the logits " << difference << "\n";
+    EXPECT_LE(difference, 1e-3) << to_string(kind);
   }
 }
 
