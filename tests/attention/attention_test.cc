@@ -8,8 +8,8 @@
 #include "tests/attention/random_input.h"
 
 #include <gtest/gtest.h>
-
 #include <torch/csrc/autograd/autograd.h>
+
 #include <map>
 #include <string>
 
