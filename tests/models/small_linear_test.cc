@@ -27,7 +27,8 @@ TEST(SmallLinear, EqualsAtenInDoublePrecision) {
   at::manual_seed(1);
   for (const auto& [out, in] : {std::pair{1, 1}, {576, 576}, {192, 576}, {1000, 1536}, {4097, 64}, {3, 70000}}) {
     const at::Tensor weight = at::randn({out, in}), bias = at::randn({out});
-    const double fp32 = in > 10000 ? 2e-5 : 1e-6;  // rounding grows with the length of the sum
+    // Rounding grows with the length of the sum, and more in the four lanes without FMA of the baseline instruction set.
+    const double fp32 = in > 10000 ? 5e-5 : 4e-6;
     for (int rows = 1; rows <= 4; ++rows) {
       const at::Tensor x = at::randn({rows, in});
       expect_equal_to_double(x, weight, {}, fp32);
