@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <string_view>
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -86,7 +87,8 @@ int parse_and_run(CLI::App& program, const std::vector<std::string>& given) {
 
 int main(int count, char** values) {
   hedgehog::catch_interrupts();
-  keep_freed_memory();
+  // Not while writing: what a long prompt needed for a moment should go back before the tokens come.
+  if (count > 1 && std::string_view(values[1]) != "generate") keep_freed_memory();
   CLI::App program{
       "Turns a trained Transformer's softmax attention into linear attention, says what was lost, and runs the result.",
       "hedgehog"};
