@@ -39,8 +39,8 @@ int report(int status, std::string text) {
   return status;
 }
 
-/// Freed tensors stay with the process: handing their pages back and asking for them anew for every operation costs about a
-/// tenth of the time of training.
+/// Freed tensors stay with the process: handing their pages back and asking for them anew for every operation costs time
+/// (docs/decisions.md).
 void keep_freed_memory() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_MAX, 0);
