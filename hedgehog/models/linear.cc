@@ -3,7 +3,6 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/random.h"
-#include "hedgehog/models/matrix_product.h"
 #include "hedgehog/models/small_linear.h"
 
 #include <ATen/ATen.h>
@@ -64,8 +63,7 @@ std::vector<std::int64_t> with_last(at::IntArrayRef sizes, std::int64_t last) {
 }
 
 at::Tensor product(const at::Tensor& rows, const at::Tensor& weight, const at::Tensor& bias) {
-  at::Tensor y = matrix_product(rows, weight.t());
-  return bias.defined() ? y.add_(bias) : y;
+  return bias.defined() ? at::addmm(bias, rows, weight.t()) : at::mm(rows, weight.t());
 }
 
 // The forward pass; `low` receives x Aᵀ of all low-rank additions.
@@ -130,11 +128,13 @@ struct Projection : torch::autograd::Function<Projection> {
       const at::Tensor& weight = inputs[slot.weight];
       const at::Tensor dy = gradients[i].reshape({-1, weight.size(0)});
       if (needs_dx) {
-        const bool add = dx.defined();
-        if (!add) dx = at::empty({dy.size(0), weight.size(1)}, dy.options());
-        matrix_product_into(dx, dy, weight, add);
+        if (dx.defined()) {
+          dx.addmm_(dy, weight);
+        } else {
+          dx = at::mm(dy, weight);
+        }
       }
-      if (context->needs_input_grad(slot.weight)) result[slot.weight] = matrix_product(dy.t(), x);
+      if (context->needs_input_grad(slot.weight)) result[slot.weight] = at::mm(dy.t(), x);
       if (slot.bias > 0 && context->needs_input_grad(slot.bias)) result[slot.bias] = dy.sum(0);
       if (slot.rank == 0) continue;
       dlow.narrow(1, slot.offset, slot.rank).addmm_(dy, inputs[slot.lora_b].to(dtype), 0, scales[i]);

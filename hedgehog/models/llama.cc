@@ -3,9 +3,7 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/llama_layer.h"
-#include "hedgehog/models/matrix_product.h"
 #include "hedgehog/models/recompute.h"
-#include "hedgehog/models/small_linear.h"
 
 #include <ATen/ATen.h>
 
@@ -164,12 +162,9 @@ at::Tensor Llama::continue_from(std::vector<AttentionState>& states, const at::T
 }
 
 at::Tensor Llama::logits(const at::Tensor& hidden) const {
-  const at::Tensor& weight = output_weight();
-  if (takes_small_batch(hidden, weight)) return small_batch_linear(hidden, weight);
-  if (at::GradMode::is_enabled()) return at::linear(hidden, weight);
-  std::vector<std::int64_t> sizes = hidden.sizes().vec();
-  sizes.back() = weight.size(0);
-  return matrix_product(hidden.reshape({-1, hidden.size(-1)}), weight.t()).view(sizes);
+  Linear output;
+  output.weight = output_weight();
+  return output.forward(hidden);
 }
 
 void Llama::set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax) {

@@ -3,7 +3,6 @@
 #include "hedgehog/training/loss.h"
 
 #include "hedgehog/base/error.h"
-#include "hedgehog/models/matrix_product.h"
 #include "hedgehog/training/cross_entropy_row.h"
 
 #include <ATen/ATen.h>
@@ -39,10 +38,10 @@ Gradients block_by_block(LanguageModelLoss& result, const at::Tensor& hidden, co
     const std::int64_t count = std::min(kBlock, rows - first);
     const at::Tensor block = hidden.narrow(0, first, count);
     // The products run in the weights' own dtype; softmax always in fp32.
-    at::Tensor logits = matrix_product(block, weight.t()).to(at::kFloat).contiguous();
+    at::Tensor logits = at::mm(block, weight.t()).to(at::kFloat).contiguous();
     at::Tensor teacher;
     if (with_teacher) {
-      teacher = matrix_product(teacher_hidden.narrow(0, first, count), teacher_weight.t()).to(at::kFloat).contiguous();
+      teacher = at::mm(teacher_hidden.narrow(0, first, count), teacher_weight.t()).to(at::kFloat).contiguous();
     }
     float* logits_data = logits.mutable_data_ptr<float>();
     const float* teacher_data = with_teacher ? teacher.const_data_ptr<float>() : nullptr;
@@ -67,13 +66,13 @@ Gradients block_by_block(LanguageModelLoss& result, const at::Tensor& hidden, co
     const at::Tensor d_logits = logits.to(hidden.scalar_type());
     if (want_hidden) {
       at::Tensor d_block = gradients.hidden.narrow(0, first, count);
-      matrix_product_into(d_block, d_logits, weight, false);
+      at::mm_out(d_block, d_logits, weight);
     }
     if (want_weight) {
       if (hidden.scalar_type() == at::kFloat) {
-        matrix_product_into(gradients.weight, d_logits.t(), block, true);
+        gradients.weight.addmm_(d_logits.t(), block);
       } else {
-        gradients.weight.add_(matrix_product(d_logits.t(), block));
+        gradients.weight.add_(at::mm(d_logits.t(), block));
       }
     }
   }
