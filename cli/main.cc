@@ -2,19 +2,14 @@
 #include "cli/command.h"
 #include "cli/recipe.h"
 #include "hedgehog/base/error.h"
+#include "hedgehog/base/freed_memory.h"
 #include "hedgehog/base/interrupt.h"
 
 #include <c10/util/Exception.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <new>
-#include <string_view>
-
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 namespace {
 
@@ -37,16 +32,6 @@ int report(int status, std::string text) {
   std::fflush(stdout);
   fmt::print(stderr, "hedgehog: error: {}\n", line);
   return status;
-}
-
-/// Freed tensors stay with the process: handing their pages back and asking for them anew for every operation costs time
-/// (docs/decisions.md).
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  mallopt(M_TOP_PAD, 16 << 20);
-#endif
 }
 
 std::string chosen_verb(const CLI::App& program) {
@@ -87,8 +72,7 @@ int parse_and_run(CLI::App& program, const std::vector<std::string>& given) {
 
 int main(int count, char** values) {
   hedgehog::catch_interrupts();
-  // Not while writing: what a long prompt needed for a moment should go back before the tokens come.
-  if (count > 1 && std::string_view(values[1]) != "generate") keep_freed_memory();
+  hedgehog::keep_freed_memory();
   CLI::App program{
       "Turns a trained Transformer's softmax attention into linear attention, says what was lost, and runs the result.",
       "hedgehog"};
@@ -104,8 +88,12 @@ int main(int count, char** values) {
   hedgehog::cli::add_export(program);
   hedgehog::cli::add_info(program);
   try {
-    return parse_and_run(program, {values + 1, values + count});
+    const int status = parse_and_run(program, {values + 1, values + count});
+    // What was printed may still be on its way: a full disk must not pass for success.
+    const bool printed = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+    return printed ? status : report(kFailed, "standard output could not be written: is the disk full?");
   } catch (const hedgehog::Interrupted&) {
+    fmt::print(stderr, "hedgehog: interrupted\n");
     return kInterrupted;
   } catch (const c10::Error& error) {
     return report(kFailed, error.what_without_backtrace());

@@ -1,6 +1,7 @@
 #include "hedgehog/inference/engine.h"
 
 #include "hedgehog/base/error.h"
+#include "hedgehog/base/freed_memory.h"
 #include "hedgehog/base/interrupt.h"
 #include "hedgehog/inference/text_stream.h"
 
@@ -104,6 +105,7 @@ GenerationResult generate(const Llama& model, const Tokenizer& tokenizer, const 
   } else if (request.max_tokens == 0) {
     result.stop_reason = "length";
   }
+  release_freed_memory();  // the steps need a small part of what the prompt did
   std::optional<Stopwatch> token_time;
   while (result.stop_reason.empty()) {
     if (token_time) {
