@@ -42,10 +42,11 @@ void AtomicFile::write(std::string_view text) {
 }
 
 void AtomicFile::commit() {
-  check(::fsync(descriptor_) == 0, "{}: syncing failed: {}; {} is unchanged", temporary_.string(), std::strerror(errno),
-        path_.string());
-  check(::rename(temporary_.c_str(), path_.c_str()) == 0, "{}: renaming to {} failed: {}", temporary_.string(), path_.string(),
-        std::strerror(errno));
+  // The calls come before the messages' arguments, whose order of evaluation is open: errno must be theirs.
+  const bool synced = ::fsync(descriptor_) == 0;
+  check(synced, "{}: syncing failed: {}; {} is unchanged", temporary_.string(), std::strerror(errno), path_.string());
+  const bool renamed = ::rename(temporary_.c_str(), path_.c_str()) == 0;
+  check(renamed, "{}: renaming to {} failed: {}", temporary_.string(), path_.string(), std::strerror(errno));
   ::close(std::exchange(descriptor_, -1));
   const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
   if (const int directory = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); directory >= 0) {

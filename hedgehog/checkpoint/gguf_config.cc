@@ -82,7 +82,10 @@ void add_rotary_factors(nlohmann::json& config, const GgufFile& file) {
                               {"high_freq_factor", 4.0},
                               {"original_max_position_embeddings", 8192}};
   } else {
-    config["rope_freq_factors"] = list;
+    config["rope_scaling"] = {
+        {"rope_type", "longrope"}, {"short_factor", list},
+        {"long_factor", list},     {"factor", 1.0},
+        {"attention_factor", 1.0}, {"original_max_position_embeddings", config["max_position_embeddings"]}};
   }
 }
 

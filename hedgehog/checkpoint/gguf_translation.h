@@ -20,8 +20,8 @@ namespace hedgehog {
 std::string translate_tensor_name(std::string_view gguf_name);
 
 /// config.json of the file's model: model_type "llama", "mistral" (a llama with a sliding window), "qwen2" or "qwen3".
-/// A tensor rope_freqs.weight becomes "rope_scaling" of type "llama3" if that formula gives its factors, else they are given
-/// as they are, in "rope_freq_factors": never both, for they would be applied twice.
+/// A tensor rope_freqs.weight becomes "rope_scaling" of type "llama3" if that formula gives its factors, else "longrope" with
+/// the factors as they are.
 /// Throws Error that names the key for an unknown architecture, a missing or senseless value.
 nlohmann::json translate_gguf_config(const GgufFile& file);
 

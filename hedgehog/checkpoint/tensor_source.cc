@@ -13,6 +13,11 @@ at::Tensor TensorSource::load_float(const std::string& name, const std::vector<s
   at::Tensor tensor = load(name);
   check(tensor.sizes() == at::IntArrayRef(shape), "{}: tensor {} has shape [{}], expected [{}]", origin(), name,
         fmt::join(tensor.sizes(), ", "), fmt::join(shape, ", "));
+  const at::ScalarType dtype = tensor.scalar_type();
+  check(
+      dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16 || dtype == at::kDouble,
+      "{}: tensor {} holds {}, which means nothing without its scales; use a checkpoint that is not quantized, or a GGUF file",
+      origin(), name, at::toString(dtype));
   return tensor.to(at::kFloat);
 }
 

@@ -40,6 +40,22 @@ void read_yarn(const JsonFields& scaling, RotaryConfig& rotary) {
   rotary.truncate = scaling.boolean_or("truncate", true);
 }
 
+// LongRoPE (arXiv 2402.13753) where one list of factors serves every length: what a GGUF file's rope_freqs.weight becomes.
+void read_longrope(const JsonFields& scaling, std::int64_t head_dim, RotaryConfig& rotary) {
+  rotary.attention_factor = scaling.number("attention_factor", 1e-6, 1e6);
+  const nlohmann::json& factors = scaling.array("short_factor");
+  check(factors == scaling.array("long_factor"), "{}: \"short_factor\" and \"long_factor\" that differ are not supported",
+        scaling.where());
+  check(static_cast<std::int64_t>(factors.size()) == head_dim / 2, "{}: \"short_factor\" should have {} values, found {}",
+        scaling.where(), head_dim / 2, factors.size());
+  for (const nlohmann::json& factor : factors) {
+    const double value = factor.is_number() ? factor.get<double>() : 0;
+    check(std::isfinite(value) && value > 0, "{}: \"short_factor\" should hold positive numbers, found {}", scaling.where(),
+          brief(factor));
+    rotary.frequency_divisors.push_back(value);
+  }
+}
+
 // "rope_parameters" (new) or "rope_scaling" (old, may be null), with the base frequency inside or beside it.
 RotaryConfig read_rotary(const JsonFields& fields, std::int64_t max_positions, std::int64_t head_dim) {
   RotaryConfig rotary;
@@ -58,8 +74,8 @@ RotaryConfig read_rotary(const JsonFields& fields, std::int64_t max_positions, s
   const std::string type_key = scaling.has("rope_type") ? "rope_type" : "type";
   rotary.scaling = scaling.text_or(type_key, "default");
   const std::string& type = rotary.scaling;
-  check(type == "default" || type == "linear" || type == "llama3" || type == "yarn",
-        "{}: \"{}\" should be default, linear, llama3 or yarn, found {}", scaling.where(), type_key, brief(type));
+  check(type == "default" || type == "linear" || type == "llama3" || type == "yarn" || type == "longrope",
+        "{}: \"{}\" should be default, linear, llama3, yarn or longrope, found {}", scaling.where(), type_key, brief(type));
   if (type == "llama3" || type == "yarn") {
     const JsonFields& place = fields.has("original_max_position_embeddings") ? fields : scaling;
     rotary.original_max_positions =
@@ -67,26 +83,16 @@ RotaryConfig read_rotary(const JsonFields& fields, std::int64_t max_positions, s
   }
   if (type == "yarn" && !scaling.has("factor")) {
     rotary.factor = static_cast<double>(max_positions) / static_cast<double>(rotary.original_max_positions);
-  } else if (type != "default") {
+  } else if (type != "default" && type != "longrope") {
     rotary.factor = scaling.number("factor", 1e-6, 1e9);
   }
   if (type == "yarn") read_yarn(scaling, rotary);
+  if (type == "longrope") read_longrope(scaling, head_dim, rotary);
   if (type == "llama3") {
     rotary.low_freq_factor = scaling.number("low_freq_factor", 1e-6, 1e9);
     rotary.high_freq_factor = scaling.number("high_freq_factor", 1e-6, 1e9);
     check(rotary.high_freq_factor > rotary.low_freq_factor, "{}: \"high_freq_factor\" should exceed \"low_freq_factor\"",
           scaling.where());
-  }
-  if (fields.has("rope_freq_factors")) {
-    const nlohmann::json& divisors = fields.array("rope_freq_factors");
-    check(static_cast<std::int64_t>(divisors.size()) == head_dim / 2,
-          "{}: \"rope_freq_factors\" should have {} values, found {}", fields.where(), head_dim / 2, divisors.size());
-    for (const nlohmann::json& divisor : divisors) {
-      const double value = divisor.is_number() ? divisor.get<double>() : 0;
-      check(std::isfinite(value) && value > 0, "{}: \"rope_freq_factors\" should hold positive numbers, found {}",
-            fields.where(), brief(divisor));
-      rotary.frequency_divisors.push_back(value);
-    }
   }
   return rotary;
 }
@@ -123,6 +129,8 @@ std::vector<std::int64_t> read_windows(const JsonFields& fields, const std::stri
 LlamaConfig llama_config(const nlohmann::json& json) {
   const JsonFields fields(json, "config.json");
   const Variant& variant = variant_of(fields);
+  check(!fields.has("quantization_config"),
+        "{}: \"quantization_config\": the weights are quantized; use a checkpoint that is not, or a GGUF file", fields.where());
   LlamaConfig config;
   config.model_type = variant.model_type;
   config.vocabulary = fields.integer("vocab_size", 1, 1 << 24);

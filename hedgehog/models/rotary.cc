@@ -49,7 +49,8 @@ at::Tensor yarn_frequencies(const RotaryConfig& config, std::int64_t dim, const 
   return frequency / config.factor * ramp + frequency * (1 - ramp);
 }
 
-double yarn_attention_factor(const RotaryConfig& config) {
+double attention_factor(const RotaryConfig& config) {
+  if (config.scaling != "yarn" && config.scaling != "longrope") return 1;
   if (config.attention_factor != 0) return config.attention_factor;
   const auto scale = [&](double m) { return config.factor <= 1 ? 1.0 : 0.1 * m * std::log(config.factor) + 1.0; };
   if (config.mscale != 0 && config.mscale_all_dim != 0) return scale(config.mscale) / scale(config.mscale_all_dim);
@@ -65,13 +66,13 @@ at::Tensor frequencies(const RotaryConfig& config, std::int64_t dim) {
     frequency = llama3_frequencies(config, frequency);
   } else if (config.scaling == "yarn") {
     frequency = yarn_frequencies(config, dim, frequency);
-  } else {
-    check(config.scaling == "default", "rope scaling should be default, linear, llama3 or yarn, found {}", config.scaling);
-  }
-  if (!config.frequency_divisors.empty()) {
-    check(static_cast<std::int64_t>(config.frequency_divisors.size()) == dim / 2,
-          "rope_freq_factors should have {} values, found {}", dim / 2, config.frequency_divisors.size());
+  } else if (config.scaling == "longrope") {
+    check(static_cast<std::int64_t>(config.frequency_divisors.size()) == dim / 2, "longrope should have {} factors, found {}",
+          dim / 2, config.frequency_divisors.size());
     frequency = frequency / at::tensor(config.frequency_divisors, at::kDouble).to(at::kFloat);
+  } else {
+    check(config.scaling == "default", "rope scaling should be default, linear, llama3, yarn or longrope, found {}",
+          config.scaling);
   }
   return frequency;
 }
@@ -125,7 +126,7 @@ RotaryTable rotary_table(const RotaryConfig& config, std::int64_t dim, const at:
   check(dim >= 2 && dim % 2 == 0, "rotary head dimension should be even and positive, found {}", dim);
   const at::Tensor half = positions.to(at::kFloat).unsqueeze(-1) * frequencies(config, dim);
   const at::Tensor angles = at::cat({half, half}, -1);
-  const double factor = config.scaling == "yarn" ? yarn_attention_factor(config) : 1.0;
+  const double factor = attention_factor(config);
   if (factor == 1.0) return {angles.cos(), angles.sin()};
   return {angles.cos() * factor, angles.sin() * factor};
 }

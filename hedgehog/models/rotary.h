@@ -1,4 +1,5 @@
-// Rotary position encoding (arXiv 2104.09864) in Hugging Face's half-split layout, with linear, Llama-3 and YaRN scaling.
+// Rotary position encoding (arXiv 2104.09864) in Hugging Face's half-split layout, with linear, Llama-3, YaRN and LongRoPE
+// scaling.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,13 +12,14 @@ namespace hedgehog {
 
 struct RotaryConfig {
   double theta = 10000;
-  std::string scaling = "default";  // "default", "linear", "llama3", "yarn"
+  std::string scaling = "default";  // "default", "linear", "llama3", "yarn", "longrope"
   double factor = 1;
-  double low_freq_factor = 1, high_freq_factor = 4;                                            // llama3
-  double attention_factor = 0, beta_fast = 32, beta_slow = 1, mscale = 0, mscale_all_dim = 0;  // yarn; 0: by the formula
-  bool truncate = true;                                                                        // yarn
-  std::int64_t original_max_positions = 0;                                                     // llama3, yarn
-  std::vector<double> frequency_divisors;  // [dim / 2] or empty: divides each frequency (GGUF's rope_freqs.weight)
+  double low_freq_factor = 1, high_freq_factor = 4;  // llama3
+  double attention_factor = 0;                       // yarn (0: by the formula), longrope: times cos and sin
+  double beta_fast = 32, beta_slow = 1, mscale = 0, mscale_all_dim = 0;  // yarn; 0: by the formula
+  bool truncate = true;                                                  // yarn
+  std::int64_t original_max_positions = 0;                               // llama3, yarn
+  std::vector<double> frequency_divisors;                                // longrope: [dim / 2]
 };
 
 struct RotaryTable {

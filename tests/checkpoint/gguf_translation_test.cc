@@ -92,10 +92,16 @@ TEST(GgufTranslation, OtherVariants) {
   EXPECT_EQ(qwen3.tensors->load("model.layers.0.self_attn.q_norm.weight").size(0), 16);
 
   const Checkpoint llama3 = open_checkpoint(kFixtures / "llama3.gguf");
-  EXPECT_FALSE(llama3.config.contains("rope_freq_factors")) << "the factors would be applied twice";
   EXPECT_EQ(llama3.config["rope_scaling"]["rope_type"], "llama3");
   EXPECT_NEAR(llama3.config["rope_scaling"]["factor"].get<double>(), 32.0, 1e-4);
   EXPECT_EQ(llama3.config["rope_scaling"]["original_max_position_embeddings"], 8192);
+
+  const Checkpoint other = open_checkpoint(kFixtures / "rope_factors.gguf");
+  const nlohmann::json& scaling = other.config["rope_scaling"];
+  EXPECT_EQ(scaling["rope_type"], "longrope");
+  EXPECT_EQ(scaling["short_factor"], (nlohmann::json{1.0, 3.0, 2.0, 5.0}));
+  EXPECT_EQ(scaling["long_factor"], scaling["short_factor"]);
+  EXPECT_EQ(scaling["attention_factor"], 1.0);
 
   const Checkpoint mistral = open_checkpoint(kFixtures / "mistral.gguf");
   EXPECT_EQ(mistral.config["model_type"], "mistral");

@@ -20,6 +20,10 @@ json with(json config, const json& changes) {
   return config;
 }
 
+json longrope_of(const json& short_factor, const json& long_factor) {
+  return {{"rope_type", "longrope"}, {"short_factor", short_factor}, {"long_factor", long_factor}, {"attention_factor", 1.0}};
+}
+
 // The message of the error that the configuration gives, or "".
 std::string error_of(const json& config) {
   try {
@@ -82,7 +86,8 @@ TEST(LlamaConfigTest, RotaryOldAndNewSpellings) {
       with(minimal("llama"),
            {{"rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0}}}});
   EXPECT_EQ(llama_config(llama3).rotary.original_max_positions, 512);
-  EXPECT_EQ(llama_config(with(minimal("llama"), {{"rope_freq_factors", {1, 2.0, 3, 4}}})).rotary.frequency_divisors[1], 2);
+  const json longrope = with(minimal("llama"), {{"rope_scaling", longrope_of({1, 2.0, 3, 4}, {1, 2, 3, 4})}});
+  EXPECT_EQ(llama_config(longrope).rotary.frequency_divisors[1], 2);
 }
 
 TEST(LlamaConfigTest, ErrorsNameTheKey) {
@@ -100,14 +105,17 @@ TEST(LlamaConfigTest, ErrorsNameTheKey) {
       {"rms_norm_eps", {{"rms_norm_eps", "small"}}},
       {"tie_word_embeddings", {{"tie_word_embeddings", 1}}},
       {"rope_theta", {{"rope_theta", 0}}},
+      {"quantization_config", {{"quantization_config", {{"quant_method", "fp8"}}}}},
       {"rope_type", {{"rope_scaling", {{"rope_type", "dynamic"}, {"factor", 2}}}}},
-      {"\"type\"", {{"rope_scaling", {{"type", "longrope"}}}}},
+      {"\"type\"", {{"rope_scaling", {{"type", "su"}}}}},
       {"factor", {{"rope_scaling", {{"type", "linear"}}}}},
       {"high_freq_factor", {{"rope_scaling", {{"type", "llama3"}, {"factor", 2}, {"low_freq_factor", 1}}}}},
       {"rope_scaling", {{"rope_scaling", {1, 2}}}},
       {"partial_rotary_factor", {{"partial_rotary_factor", 0.5}}},
-      {"rope_freq_factors", {{"rope_freq_factors", {1, 2}}}},
-      {"rope_freq_factors", {{"rope_freq_factors", {1, 2, 0, 4}}}},
+      {"short_factor", {{"rope_scaling", longrope_of({1, 2}, {1, 2})}}},
+      {"short_factor", {{"rope_scaling", longrope_of({1, 2, 0, 4}, {1, 2, 0, 4})}}},
+      {"long_factor", {{"rope_scaling", longrope_of({1, 2, 3, 4}, {1, 2, 3, 5})}}},
+      {"attention_factor", {{"rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 2}}, {"long_factor", {1, 2}}}}}},
   };
   for (const auto& [key, change] : cases) {
     EXPECT_NE(error_of(with(minimal("llama"), change)).find(key), std::string::npos)

@@ -64,7 +64,8 @@ TEST_P(VariantTest, PackedDocumentsEqualSeparateOnes) {
 
 INSTANTIATE_TEST_SUITE_P(Llama, VariantTest,
                          ::testing::Values("llama", "llama_grouped", "llama_tied", "llama_bias", "llama_rope_llama3",
-                                           "llama_rope_linear", "llama_rope_yarn", "mistral", "qwen2", "qwen3"),
+                                           "llama_rope_linear", "llama_rope_yarn", "llama_rope_longrope", "mistral", "qwen2",
+                                           "qwen3"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(LlamaTest, LinearAndHybridInPiecesEqualTheWhole) {

@@ -93,6 +93,7 @@ TEST(RotaryTest, YarnScalesTheTableByItsAttentionFactor) {
 
 TEST(RotaryTest, DivisorsDivideEachFrequency) {
   RotaryConfig config;
+  config.scaling = "longrope";
   config.frequency_divisors = {1, 2, 4, 8};
   const at::Tensor one = at::ones({1}, at::kLong);
   const at::Tensor angle = rotary_table(config, 8, one).sin.asin(), plain = rotary_table({}, 8, one).sin.asin();
