@@ -40,10 +40,6 @@ std::string read_prompt_text(const GenerateOptions& options, const CLI::App& ver
   return {std::istreambuf_iterator<char>(std::cin), {}};
 }
 
-std::string token_text(const Tokenizer& tokenizer, std::optional<std::int32_t> token) {
-  return token ? tokenizer.decode(std::span(&*token, 1)) : "";
-}
-
 std::vector<std::int32_t> prompt_tokens(const GenerateOptions& options, const Checkpoint& checkpoint,
                                         const Tokenizer& tokenizer, const std::string& text) {
   if (!options.chat) {
@@ -56,11 +52,8 @@ std::vector<std::int32_t> prompt_tokens(const GenerateOptions& options, const Ch
     messages.push_back({"system", options.system});
   }
   messages.push_back({"user", text});
-  const auto id = [](std::optional<std::int64_t> value) {
-    return value ? std::optional(static_cast<std::int32_t>(*value)) : std::nullopt;
-  };
   return tokenizer.encode(render_chat_template(source.chat_template, messages, /*add_generation_prompt=*/true,
-                                               token_text(tokenizer, id(source.bos)), token_text(tokenizer, id(source.eos))));
+                                               tokenizer.begin_text(), tokenizer.end_text()));
 }
 
 // Resident memory now, unlike the peak that loading decides.

@@ -61,7 +61,8 @@ Bpe::Bpe(const nlohmann::json& model) : cache_owner_(next_cache_owner()) {
   read_vocabulary(model);
   const bool complete = std::find(byte_ids_.begin(), byte_ids_.end(), -1) == byte_ids_.end();
   check(complete || !flag_field(model, "byte_fallback", false),
-        "tokenizer.json: model: byte_fallback is known only where it has no effect: with all 256 bytes in the vocabulary");
+        "tokenizer.json: model: byte_fallback is known only where it has no effect: with all 256 bytes in the vocabulary; "
+        "SentencePiece tokenizers (Llama 1 and 2, older Mistral models) are not supported");
   read_merges(model);
   if (const nlohmann::json* unknown = optional_field(model, "unk_token")) {
     check(unknown->is_string(), "tokenizer.json: model: unk_token should be a string, found {}", unknown->type_name());

@@ -128,8 +128,8 @@ json tokenizer_json_of(const TokenizerSource& source) {
     return *source.tokenizer_json;
   }
   check(!source.gguf_tokens.empty(), "the model has no tokenizer: neither tokenizer.json nor tokenizer.ggml.tokens is there");
-  check(source.gguf_model == "gpt2", "GGUF: unknown tokenizer model '{}': byte-level BPE ('gpt2') is what is known",
-        source.gguf_model);
+  check(source.gguf_model == "gpt2",
+        "GGUF: unknown tokenizer model '{}': byte-level BPE ('gpt2') is what is known, not SentencePiece", source.gguf_model);
   check(source.gguf_token_types.empty() || source.gguf_token_types.size() == source.gguf_tokens.size(),
         "GGUF: {} token types for {} tokens", source.gguf_token_types.size(), source.gguf_tokens.size());
   for (std::size_t i = 0; i < source.gguf_merges.size(); ++i) {

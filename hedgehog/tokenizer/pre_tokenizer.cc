@@ -183,7 +183,8 @@ std::unique_ptr<PreTokenizerStep> make_split(const nlohmann::json& description) 
 }  // namespace
 
 PreTokenizer::PreTokenizer(const nlohmann::json& description) {
-  check(description.is_object(), "tokenizer.json: expected a pre_tokenizer that ends in ByteLevel, found {}",
+  check(description.is_object(),
+        "tokenizer.json: expected a pre_tokenizer that ends in ByteLevel, found {}; SentencePiece tokenizers are not supported",
         description.is_null() ? "none" : description.type_name());
   add(description, 0);
   check(has_byte_level_, "tokenizer.json: expected a pre_tokenizer that ends in ByteLevel: only byte-level BPE is known");

@@ -143,22 +143,31 @@ class ByteLevelTokenizer final : public Tokenizer {
   }
 
   // A token that tokenizer_config.json names: a string, or an object with "content".
-  std::optional<std::int32_t> configured(const json& config, const char* name) const {
+  static std::string configured_text(const json& config, const char* name) {
     const json* value = optional_field(config, name);
     if (value != nullptr && value->is_object()) {
       value = optional_field(*value, "content");
     }
-    return value != nullptr && value->is_string() ? token_to_id(value->get<std::string>()) : std::nullopt;
+    return value != nullptr && value->is_string() ? value->get<std::string>() : "";
   }
 
   void find_begin_and_end(const TokenizerSource& source) {
     const auto valid = [this](std::optional<std::int64_t> id) -> std::optional<std::int32_t> {
       return id && *id >= 0 && *id < vocabulary_size() ? std::optional(static_cast<std::int32_t>(*id)) : std::nullopt;
     };
-    begin_token_ = source.bos ? valid(source.bos) : configured(source.tokenizer_config, "bos_token");
-    const auto eos = source.eos ? valid(source.eos) : configured(source.tokenizer_config, "eos_token");
+    const json& config = source.tokenizer_config;
+    begin_text_ = configured_text(config, "bos_token");
+    end_text_ = configured_text(config, "eos_token");
+    // config.json's bos is not always the tokenizer's, but its eos is where the model was taught to stop.
+    begin_token_ = token_to_id(begin_text_);
+    if (!begin_token_) begin_token_ = valid(source.bos);
+    const auto eos = source.eos ? valid(source.eos) : token_to_id(end_text_);
     if (eos) {
       end_tokens_.push_back(*eos);
+    }
+    if (!config.is_object() || config.empty()) {
+      begin_text_ = Tokenizer::begin_text();
+      end_text_ = Tokenizer::end_text();
     }
     const json* named = optional_field(source.tokenizer_config, "chat_template");
     const std::string chat_template = !source.chat_template.empty()            ? source.chat_template
@@ -207,9 +216,19 @@ class ByteLevelTokenizer final : public Tokenizer {
   std::vector<TokenBytes> tokens_;
   std::vector<std::int32_t> end_tokens_;
   std::optional<std::int32_t> begin_token_;
+  std::string begin_text_, end_text_;
 };
 
 }  // namespace
+
+std::string Tokenizer::begin_text() const {
+  const std::optional<std::int32_t> begin = begin_token();
+  return begin ? decode(std::span(&*begin, 1)) : "";
+}
+
+std::string Tokenizer::end_text() const {
+  return end_tokens().empty() ? "" : decode(std::span(end_tokens()).first(1));
+}
 
 std::unique_ptr<Tokenizer> make_tokenizer(const TokenizerSource& source) {
   try {

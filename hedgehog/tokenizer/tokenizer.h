@@ -26,6 +26,10 @@ class Tokenizer {
   /// Ids at which generation stops (eos, and the chat template's end of turn).
   virtual const std::vector<std::int32_t>& end_tokens() const = 0;
   virtual std::optional<std::int32_t> begin_token() const = 0;
+  /// What chat templates call bos_token and eos_token, as transformers gives them: tokenizer_config.json's where there is one,
+  /// else the text of begin_token() and of the first of end_tokens(). "" for none.
+  virtual std::string begin_text() const;
+  virtual std::string end_text() const;
 };
 
 /// Throws Error for a tokenizer of a kind that is not known, or a damaged one.

@@ -105,6 +105,9 @@ TEST(ChatTemplateTest, HostileTemplatesEnd) {
       "{% set ns = namespace(s=[1]) %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}";
   const std::string nesting =
       "{% set ns = namespace(s=[]) %}{% for i in range(100000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}";
+  // Few steps, 10^12 items.
+  const std::string thousands =
+      "{% set a = [0] * 1000 %}{% set b = [a] * 1000 %}{% set c = [b] * 1000 %}{% set d = [c] * 1000 %}";
   const std::string sources[] = {
       nested_loops,
       growth,
@@ -136,6 +139,12 @@ TEST(ChatTemplateTest, HostileTemplatesEnd) {
       "{{ ('a' * 60000000) | replace('a', 'bbbbbbbbbbbbbbbbbbbb') }}",
       "{{ range(0, 9223372036854775807) }}",
       "{% for i in range(100000) %}{% set x = 'abcdefgh' * 8000000 %}{% endfor %}",
+      thousands + "{{ d }}",
+      thousands + "{{ d | tojson }}",
+      thousands + "{{ d == d }}",
+      "{{ range(100000) | list | map('string') | unique | length }}",
+      "{% set a = [[0] * 1000] * 1000 %}{% for i in range(100000) %}{% set x = a == a %}{% endfor %}",
+      "{% set a = [0] * 200000 %}{{ " + repeated("[", 30) + "a" + repeated("]", 30) + " | tojson(indent=16) }}",
   };
   for (const std::string& source : sources) {
     EXPECT_NE(error_of(source), "no error") << source.substr(0, 100);

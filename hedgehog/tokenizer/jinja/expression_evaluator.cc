@@ -142,6 +142,10 @@ Value Evaluator::evaluate_compare(const Expression& node, const Scope& scope) {
     line_ = node.line;
     charge(left);
     charge(right);
+    const auto is_container = [](const Value& value) { return value.is_list() || value.is_dict(); };
+    if (is_container(left) && is_container(right)) {  // compared item by item, all the way down
+      charge((left.size() + right.size()) / 8);
+    }
     const std::string& name = node.operators[i];
     const bool holds = name == "=="       ? equal(left, right)
                        : name == "!="     ? !equal(left, right)

@@ -232,8 +232,14 @@ Value items_of(const Value& value) {
 }
 
 Value unique(const Value& value) {
+  constexpr std::size_t kMaximumWork = 20'000'000;
   std::vector<Value> kept;
+  std::size_t work = 0;
   for (const Value& item : elements(value)) {
+    work += kept.size() * (1 + item.size() / 64);
+    if (work > kMaximumWork) {
+      throw TemplateError("unique: too many items that differ");
+    }
     if (std::none_of(kept.begin(), kept.end(), [&](const Value& other) { return equal(other, item); })) {
       kept.push_back(item);
     }

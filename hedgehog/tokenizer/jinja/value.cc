@@ -25,14 +25,24 @@ int nested_depth(int depth, const Value& value) {
   return result;
 }
 
+std::size_t grown(std::size_t size, const Value& value) {
+  size += value.size();
+  if (size > kMaximumSize) {
+    raise("a container grows larger than {} bytes", kMaximumSize);
+  }
+  return size;
+}
+
 }  // namespace
 
 Value Value::list(std::vector<Value> items, bool is_tuple) {
-  int depth = 1;
+  Sequence sequence{{}, is_tuple};
   for (const Value& item : items) {
-    depth = nested_depth(depth, item);
+    sequence.depth = nested_depth(sequence.depth, item);
+    sequence.size = grown(sequence.size, item);
   }
-  return Data(std::make_shared<const Sequence>(Sequence{std::move(items), is_tuple, depth}));
+  sequence.items = std::move(items);
+  return Data(std::make_shared<const Sequence>(std::move(sequence)));
 }
 
 Value Value::dict(std::vector<std::pair<Value, Value>> items) {
@@ -40,6 +50,7 @@ Value Value::dict(std::vector<std::pair<Value, Value>> items) {
   for (auto& [key, value] : items) {
     mapping.depth = nested_depth(mapping.depth, value);
     mapping.depth = nested_depth(mapping.depth, key);
+    mapping.size = grown(grown(mapping.size, key), value);
     mapping.set(key, std::move(value));
   }
   return Data(std::make_shared<const Mapping>(std::move(mapping)));
@@ -62,6 +73,10 @@ int Value::depth() const {
   }
   const bool bound = is<Namespace>() || is<const Macro*>() || is<const LoopState*>() || is<Method>();
   return bound ? kNowhere : 0;
+}
+
+std::size_t Value::size() const {
+  return is_list() ? as<List>()->size : is_dict() ? as<Dict>()->size : is_string() ? text().size() + 8 : 8;
 }
 
 const char* Value::type_name() const {

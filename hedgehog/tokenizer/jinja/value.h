@@ -1,6 +1,7 @@
 // The values of a template: Python's, as far as chat templates meet them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -80,6 +81,8 @@ class Value {
 
   /// How deep containers are nested; far above kMaximumDepth for what no container may hold.
   int depth() const;
+  /// Bytes of it when written out, roughly: what is shared counts as often as it is there.
+  std::size_t size() const;
   /// "list", "str", ...: Python's names.
   const char* type_name() const;
 
@@ -88,16 +91,19 @@ class Value {
 };
 
 inline constexpr int kMaximumDepth = 40;
+inline constexpr std::size_t kMaximumSize = std::size_t{1} << 24;  // of a container: a few nested lists could hold 10^12 items
 
 struct Sequence {
   std::vector<Value> items;
   bool is_tuple = false;
   int depth = 1;
+  std::size_t size = 8;
 };
 
 struct Mapping {
   std::vector<std::pair<Value, Value>> entries;  // in the order of insertion, keys differ
   int depth = 1;
+  std::size_t size = 8;
   const Value* find(const Value& key) const;
   const Value* find(std::string_view key) const;
   void set(const Value& key, Value value);

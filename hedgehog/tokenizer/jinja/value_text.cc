@@ -74,6 +74,9 @@ struct JsonWriter {
   void newline(std::string& out, int level) const {
     if (indent >= 0) {
       out.append("\n").append(static_cast<std::size_t>(level * indent), ' ');
+      if (out.size() > kMaximumSize) {
+        throw TemplateError(fmt::format("JSON grows larger than {} bytes", kMaximumSize));
+      }
     }
   }
 
