@@ -154,7 +154,9 @@ class Writer {
   const SelfTextConfig& config_;
 };
 
-Corpus write_corpus(const Llama& model, const Tokenizer& tokenizer, const SelfTextConfig& config, Progress& progress) {
+// Goes on with `text` until it has all tokens, and saves it after every batch.
+void write_on(WrittenText& text, const SelfTextCache& file, const Llama& model, const Tokenizer& tokenizer,
+              const SelfTextConfig& config, Progress& progress) {
   const at::NoGradGuard no_gradients;
   const Llama teacher = model.teacher();
   const Borders where = borders(tokenizer);
@@ -165,13 +167,14 @@ Corpus write_corpus(const Llama& model, const Tokenizer& tokenizer, const SelfTe
     }
   }
   Writer writer(teacher, where, config);
-  Corpus corpus;
+  Corpus& corpus = text.corpus;
+  std::int64_t& first = text.documents;
   progress.begin("the model writes text", config.tokens);
-  double mean_length = static_cast<double>(config.length);
-  std::int64_t first = 0;
   while (std::ssize(corpus.tokens) < config.tokens) {
     // No more documents than will be wanted, as far as those before tell.
     const std::int64_t before = std::ssize(corpus.tokens);
+    const double mean_length = first > 0 ? std::max(1.0, static_cast<double>(before) / static_cast<double>(first))
+                                         : static_cast<double>(config.length);
     const double wanted = std::ceil(static_cast<double>(config.tokens - before) / mean_length);
     const auto count = static_cast<std::int64_t>(std::clamp(wanted, 1.0, static_cast<double>(config.batch)));
     std::int64_t done = before;
@@ -189,10 +192,9 @@ Corpus write_corpus(const Llama& model, const Tokenizer& tokenizer, const SelfTe
     }
     check(!corpus.tokens.empty() || first < 64,
           "writing text: the model ended all of {} documents at once; give text by --data", first);
-    mean_length = std::max(1.0, static_cast<double>(std::ssize(corpus.tokens)) / static_cast<double>(first));
+    if (!corpus.tokens.empty()) file.write(text);
   }
   progress.end();
-  return corpus;
 }
 
 }  // namespace
@@ -203,15 +205,13 @@ Corpus self_text(const Llama& model, const Tokenizer& tokenizer, const std::stri
         "writing text: expected counts above 0, found {} tokens, length {}, batch {}", config.tokens, config.length,
         config.batch);
   const SelfTextCache file(cache, model_sha256, config);
-  std::optional<Corpus> corpus = file.read(model.config().vocabulary);
-  if (!corpus) {
-    corpus = write_corpus(model, tokenizer, config, progress);
-    file.write(*corpus);
-  }
-  corpus->description = fmt::format("text written by the model itself: {} documents, {} tokens, seed {}",
-                                    corpus->document_starts.size(), corpus->tokens.size(), config.seed);
-  seal(*corpus);
-  return *std::move(corpus);
+  WrittenText text = file.read(model.config().vocabulary).value_or(WrittenText{});
+  if (std::ssize(text.corpus.tokens) < config.tokens) write_on(text, file, model, tokenizer, config, progress);
+  Corpus& corpus = text.corpus;
+  corpus.description = fmt::format("text written by the model itself: {} documents, {} tokens, seed {}",
+                                   corpus.document_starts.size(), corpus.tokens.size(), config.seed);
+  seal(corpus);
+  return std::move(corpus);
 }
 
 }  // namespace hedgehog

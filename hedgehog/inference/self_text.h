@@ -26,7 +26,7 @@ struct SelfTextConfig {
 /// config. The same arguments give the same corpus. Written atomically. Softmax attention without LoRA writes, whatever `model`
 /// has installed. Each document starts from "<|endoftext|>", or else the tokenizer's begin or end token, which is not part of
 /// it unless the tokenizer begins every text with it. Throws Error if the model ends every document at once, Interrupted on
-/// Ctrl-C.
+/// Ctrl-C: the batches that were done by then are kept, and the next call goes on from them.
 Corpus self_text(const Llama& model, const Tokenizer& tokenizer, const std::string& model_sha256, const SelfTextConfig& config,
                  const std::filesystem::path& cache, Progress& progress);
 

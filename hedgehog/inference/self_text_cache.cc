@@ -16,7 +16,7 @@ namespace hedgehog {
 namespace {
 
 // To be raised when the same model and config come to give another text.
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 template <typename Value>
 std::vector<Value> values(const at::Tensor& tensor) {
@@ -47,34 +47,38 @@ SelfTextCache::SelfTextCache(const std::filesystem::path& folder, const std::str
   path_ = folder / fmt::format("self-text-{}.safetensors", hash.hexadecimal().substr(0, 16));
 }
 
-std::optional<Corpus> SelfTextCache::read(std::int64_t vocabulary) const {
+std::optional<WrittenText> SelfTextCache::read(std::int64_t vocabulary) const {
   std::error_code ignored;
   if (!std::filesystem::exists(path_, ignored)) {
     return std::nullopt;
   }
   try {
     const SafetensorsFile file(path_);
-    const at::Tensor tokens = file.load("tokens"), starts = file.load("document_starts");
-    if (file.metadata() != metadata_ || tokens.scalar_type() != at::kInt || starts.scalar_type() != at::kLong) {
+    const at::Tensor tokens = file.load("tokens"), starts = file.load("document_starts"), documents = file.load("documents");
+    if (file.metadata() != metadata_ || tokens.scalar_type() != at::kInt || starts.scalar_type() != at::kLong ||
+        documents.scalar_type() != at::kLong || documents.numel() != 1) {
       return std::nullopt;
     }
-    Corpus corpus;
-    corpus.tokens = values<std::int32_t>(tokens);
-    corpus.document_starts = values<std::int64_t>(starts);
-    return is_sound(corpus, vocabulary) ? std::optional(std::move(corpus)) : std::nullopt;
+    WrittenText text;
+    text.corpus.tokens = values<std::int32_t>(tokens);
+    text.corpus.document_starts = values<std::int64_t>(starts);
+    text.documents = values<std::int64_t>(documents).front();
+    const bool sound = is_sound(text.corpus, vocabulary) && text.documents >= std::ssize(text.corpus.document_starts);
+    return sound ? std::optional(std::move(text)) : std::nullopt;
   } catch (const Error&) {
     return std::nullopt;  // damaged: it is written anew
   }
 }
 
-void SelfTextCache::write(const Corpus& corpus) const {
+void SelfTextCache::write(const WrittenText& text) const {
   std::error_code error;
   std::filesystem::create_directories(path_.parent_path(), error);
   check(!error, "{}: cannot be made: {}", path_.parent_path().string(), error.message());
-  write_safetensors(
-      path_,
-      {{"tokens", at::tensor(corpus.tokens, at::kInt)}, {"document_starts", at::tensor(corpus.document_starts, at::kLong)}},
-      metadata_);
+  write_safetensors(path_,
+                    {{"tokens", at::tensor(text.corpus.tokens, at::kInt)},
+                     {"document_starts", at::tensor(text.corpus.document_starts, at::kLong)},
+                     {"documents", at::tensor({text.documents}, at::kLong)}},
+                    metadata_);
 }
 
 }  // namespace hedgehog

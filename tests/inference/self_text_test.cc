@@ -98,6 +98,32 @@ TEST_F(SelfText, IsReadFromItsCache) {
   EXPECT_EQ(progress_.begun, 3);
 }
 
+TEST_F(SelfText, GoesOnFromTheBatchesThatWereDone) {
+  struct Stopped {};
+  class StopAfter : public Progress {
+   public:
+    void update(std::int64_t done, std::string_view) override {
+      if (done >= 200) throw Stopped{};
+    }
+  };
+  config_.batch = 2;
+  StopAfter stop;
+  EXPECT_THROW(self_text(model_, ByteTokenizer(), "abc", config_, folder_ / "deeper", stop), Stopped);
+  ASSERT_EQ(files().size(), 1u);
+  class FirstUpdate : public Progress {
+   public:
+    void update(std::int64_t done, std::string_view) override {
+      if (first == 0) first = done;
+    }
+    std::int64_t first = 0;
+  };
+  FirstUpdate second;
+  const Corpus resumed = self_text(model_, ByteTokenizer(), "abc", config_, folder_ / "deeper", second);
+  EXPECT_GT(second.first, 80) << "what was done was written again";
+  std::filesystem::remove_all(folder_);
+  expect_same(resumed, write());
+}
+
 TEST_F(SelfText, ReplacesADamagedCache) {
   const Corpus first = write();
   const std::filesystem::path path = files().front();
