@@ -143,13 +143,13 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
 
 at::Tensor Attention::forward(const AttentionInput& input, AttentionControl control) const {
   const bool softmax = config_.kind == AttentionKind::kSoftmax;
+  if (control == AttentionControl::kNoAttention ||
+      (control == AttentionControl::kLinearRemoved && config_.kind == AttentionKind::kLinear)) {
+    return at::zeros_like(input.q);
+  }
   if (softmax && !config_.causal) {
     check(!input.segment_start.defined(), "attention: bidirectional softmax takes no packed documents");
     return at::scaled_dot_product_attention(input.q, input.k, input.v, {}, 0.0, false, std::nullopt, true);
-  }
-  if (!softmax && (control == AttentionControl::kNoAttention ||
-                   (control == AttentionControl::kLinearRemoved && config_.kind == AttentionKind::kLinear))) {
-    return at::zeros_like(input.q);
   }
   auto call = operator_input(input);
   if (!softmax && control == AttentionControl::kLinearRemoved) {
@@ -163,7 +163,7 @@ at::Tensor Attention::forward(const AttentionInput& input, AttentionControl cont
 }
 
 Attention::DistillationLoss Attention::distill(const AttentionInput& input, double weights_factor, double output_factor,
-                                               double gradient_scale) {
+                                               double gradient_scale, std::int64_t teacher_window) {
   const bool learns = gradient_scale != 0;
   const at::AutoGradMode mode(learns);
   const auto call = operator_input(input);
@@ -174,7 +174,7 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
     teacher.k = input.k;
     teacher.v = input.v;
     teacher.segment_start = input.segment_start;
-    teacher.window = config_.teacher_window;
+    teacher.window = teacher_window;
     return attention_operator(teacher).to(at::kFloat);
   };
   DistillationLoss loss;
@@ -187,7 +187,7 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
   const double rows = static_cast<double>(input.q.size(0) * input.q.size(1) * input.q.size(2));
   if (weights_factor != 0) {
     const at::NoGradGuard guard;
-    const auto output = distillation_operator(call, config_.teacher_window, gradient_scale * weights_factor / rows);
+    const auto output = distillation_operator(call, teacher_window, gradient_scale * weights_factor / rows);
     loss.cross_entropy = output.cross_entropy.mean(at::kDouble).item<double>();
     loss.kl = loss.cross_entropy - output.entropy.mean(at::kDouble).item<double>();
     add_root(call.phi_q, output.phi_q);

@@ -28,7 +28,6 @@ struct AttentionConfig {
   std::int64_t sinks = 0;   // hybrid: the document's first keys, kept exact
   bool gate = false;        // scalar decay gate γ_i = σ(w·x_i/√hidden + 10 b) on the state, one per key/value head
   bool causal = true;
-  std::int64_t teacher_window = 0;  // the base model's own window, which distillation imitates; 0: all keys
   bool operator==(const AttentionConfig&) const = default;
 };
 
@@ -88,7 +87,9 @@ class Attention {
   /// Loss of this attention against softmax on the same q, k, v in O(length) memory, and its gradient for the parameters:
   /// weights_factor · cross-entropy + output_factor · output error. The gradient is added to .grad() scaled by
   /// `gradient_scale`. With gradient_scale 0 only the loss is computed. With weights_factor 0 no tile of weights is.
-  DistillationLoss distill(const AttentionInput& input, double weights_factor, double output_factor, double gradient_scale);
+  /// `teacher_window`: softmax sees this many last keys, the own one counted (Mistral), 0: all.
+  DistillationLoss distill(const AttentionInput& input, double weights_factor, double output_factor, double gradient_scale,
+                           std::int64_t teacher_window = 0);
 
  private:
   // Keys as the state takes them, before the running maximum: φ divided by exp of its own log scale.

@@ -22,7 +22,7 @@ AttentionWeights operator_weights(const OperatorInput& input, const std::vector<
   if (input.key_count.defined()) visible = visible.logical_and(j.lt(input.key_count.to(at::kLong).view({batch, 1, 1, 1})));
   const bool linear = input.phi_q.defined();
   auto exact = at::ones({1, 1, 1, 1}, at::kBool);
-  if (linear || input.window > 0) {
+  if (linear || input.window > 0 || input.sinks > 0) {
     exact = (i - j).lt(input.window).logical_or((j - start).lt(input.sinks));
     if (!input.causal) exact = at::zeros({1, 1, 1, 1}, at::kBool);  // no window: all keys are linear
   }

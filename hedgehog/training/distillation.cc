@@ -35,6 +35,13 @@ nlohmann::json to_json(const DistillationConfig& config) {
           {"warmup", config.warmup}};
 }
 
+void check_distillation(const DistillationConfig& config, const std::string& name) {
+  check(config.tokens > 0, "{}: no tokens to learn from", name);
+  check(config.weights_factor >= 0 && config.output_factor >= 0 && config.weights_factor + config.output_factor > 0,
+        "{}: expected factors of at least 0, one of them above it, found {} for the weights and {} for the outputs", name,
+        config.weights_factor, config.output_factor);
+}
+
 DistillationStage::DistillationStage(Llama& model, const Corpus& corpus, const DistillationConfig& config, std::string name,
                                      std::uint64_t seed)
     : model_(model),
@@ -42,10 +49,7 @@ DistillationStage::DistillationStage(Llama& model, const Corpus& corpus, const D
       name_(std::move(name)),
       sampler_(corpus, config.batch, config.length, seed),
       sums_(model.layers().size()) {
-  check(config.tokens > 0, "{}: no tokens to learn from", name_);
-  check(config.weights_factor >= 0 && config.output_factor >= 0 && config.weights_factor + config.output_factor > 0,
-        "{}: expected factors of at least 0, one of them above it, found {} for the weights and {} for the outputs", name_,
-        config.weights_factor, config.output_factor);
+  check_distillation(config, name_);
   NamedParameters parameters;
   for (std::size_t layer = 0; layer < model.layers().size(); ++layer) {
     if (is_softmax(model.layers()[layer].attention)) continue;
@@ -81,7 +85,8 @@ StepResult DistillationStage::step(std::int64_t index) {
       batch.tokens, batch.segment_start, /*softmax_only=*/true, [&](std::int64_t layer, const AttentionInput& input) {
         Attention& attention = model_.layers()[static_cast<std::size_t>(layer)].attention;
         if (is_softmax(attention)) return;
-        const Attention::DistillationLoss loss = attention.distill(input, config_.weights_factor, config_.output_factor, 1);
+        const Attention::DistillationLoss loss = attention.distill(input, config_.weights_factor, config_.output_factor, 1,
+                                                                   model_.config().windows[static_cast<std::size_t>(layer)]);
         add(sum, loss);
         if (counts) add(sums_[static_cast<std::size_t>(layer)], loss);
         ++layers;
@@ -173,7 +178,8 @@ std::vector<Attention::DistillationLoss> distillation_losses(Llama& model, const
                            [&](std::int64_t layer, const AttentionInput& input) {
                              Attention& attention = model.layers()[static_cast<std::size_t>(layer)].attention;
                              if (is_softmax(attention)) return;
-                             add(losses[static_cast<std::size_t>(layer)], attention.distill(input, 1, 1, 0),
+                             const std::int64_t window = model.config().windows[static_cast<std::size_t>(layer)];
+                             add(losses[static_cast<std::size_t>(layer)], attention.distill(input, 1, 1, 0, window),
                                  1.0 / static_cast<double>(rows));
                            });
     progress.update(row + 1, "");

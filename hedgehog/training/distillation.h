@@ -26,6 +26,9 @@ struct DistillationConfig {
 };
 nlohmann::json to_json(const DistillationConfig& config);
 
+/// Throws Error for a configuration that the stage called `name` could not begin with.
+void check_distillation(const DistillationConfig& config, const std::string& name);
+
 class DistillationStage : public Stage {
  public:
   /// `model` and `corpus` must outlive the stage. Throws Error if no layer has an attention with weights.

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <cmath>
 #include <map>
 #include <string>
 
@@ -232,6 +233,25 @@ TEST(Attention, ControlsLeaveOutWhatTheySay) {
   EXPECT_LE(relative_error(linear_removed.slice(2, 0, 9), softmax.forward(input).slice(2, 0, 9)), 1e-5);
   EXPECT_EQ(hybrid.forward(input, AttentionControl::kNoAttention).abs().max().item<float>(), 0);
   EXPECT_GT((hybrid.forward(input, AttentionControl::kWindowRemoved) - hybrid.forward(input)).abs().max().item<float>(), 1e-3);
+  // Sinks without a window: what is left without the linear part are the first two keys, and not all keys.
+  const auto sinks = perturbed({.kind = AttentionKind::kHybrid, .sinks = 2}, 2);
+  AttentionInput first = input;
+  first.k = input.k.slice(2, 0, 2);
+  first.v = input.v.slice(2, 0, 2);
+  const auto scores = at::matmul(input.q, to_query_heads(first.k, kHeads).transpose(-1, -2)) / std::sqrt(double{kDim});
+  const auto expected = at::matmul(scores.softmax(-1), to_query_heads(first.v, kHeads));
+  EXPECT_LE(relative_error(sinks.forward(input, AttentionControl::kLinearRemoved).slice(2, 2), expected.slice(2, 2)), 1e-5);
+  EXPECT_EQ(softmax.forward(input, AttentionControl::kNoAttention).abs().max().item<float>(), 0) << "layers that keep softmax";
+}
+
+TEST(Attention, DistillationImitatesTheBaseModelsWindow) {
+  auto linear = perturbed({.kind = AttentionKind::kLinear}, 2);
+  const auto input = random_rows(60, 3);
+  const Attention windowed({.window = 8}, kHeads, kKeyHeads, kDim, kHidden);
+  const auto wanted = windowed.forward(input), found = linear.forward(input);
+  const double error = ((found - wanted).square().sum() / wanted.square().sum()).item<double>();
+  EXPECT_NEAR(linear.distill(input, 0, 1, 0, 8).output_error, error, 1e-5 * error);
+  EXPECT_GT(linear.distill(input, 1, 0, 0, 8).kl, linear.distill(input, 1, 0, 0).kl + 1e-3);
 }
 
 TEST(Attention, SenselessConfigurationsAreErrors) {

@@ -69,7 +69,7 @@ struct Tile {
 };
 
 inline bool all_keys_exact(const AttentionShape& shape) {
-  return shape.features == 0 && shape.window == 0;
+  return shape.features == 0 && shape.window == 0 && shape.sinks == 0;
 }
 
 inline Tile make_tile(const KeyHead& head, std::int64_t t0) {
