@@ -1,5 +1,8 @@
 #include "cli/conversion_options.h"
 
+#include "cli/model_data.h"
+
+#include "hedgehog/attention/feature_map.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/sha256.h"
 #include "hedgehog/inference/self_text.h"
@@ -15,8 +18,8 @@ namespace fs = std::filesystem;
 constexpr std::int64_t kMost = std::int64_t{1} << 40;
 
 CLI::Option* add_count(CLI::App& verb, const std::string& flag, std::int64_t& value, std::int64_t least,
-                       const std::string& help, const std::string& group) {
-  const CLI::Validator range = CLI::Range(least, kMost).description("");
+                       const std::string& help, const std::string& group, std::int64_t most = kMost) {
+  const CLI::Validator range = CLI::Range(least, most).description("");
   return verb.add_option(flag, value, help)->check(range)->type_name("N")->capture_default_str()->group(group);
 }
 
@@ -41,10 +44,14 @@ void add_attention_options(CLI::App& verb, ConversionOptions& options) {
       ->capture_default_str()
       ->each([&options](const std::string&) { options.attention_given = true; })
       ->group(group);
-  verb.add_option("--map", config.feature_map, "feature map, such as hedgehog-softmax")->capture_default_str()->group(group);
-  add_count(verb, "--map-dim", config.feature_dim, 0, "rows of the map's matrix, 0 for the head's dimension", group);
-  add_count(verb, "--window", config.window, 0, "last keys that a hybrid attends to exactly", group);
-  add_count(verb, "--sinks", config.sinks, 0, "first keys that a hybrid attends to exactly", group);
+  verb.add_option("--map", config.feature_map, "feature map")
+      ->check(CLI::IsMember(feature_map_names()))
+      ->capture_default_str()
+      ->group(group);
+  add_count(verb, "--map-dim", config.feature_dim, 0, "rows of the map's matrix, 0 for the head's dimension", group,
+            kMostFeatureDim);
+  add_count(verb, "--window", config.window, 0, "last keys that a hybrid attends to exactly", group, kMostExactKeys);
+  add_count(verb, "--sinks", config.sinks, 0, "first keys that a hybrid attends to exactly", group, kMostExactKeys);
   verb.add_flag("--gate,!--no-gate", config.gate, "scalar decay gate on the state")->group(group);
   verb.add_option("--keep-softmax", options.keep_softmax, "layers that keep softmax, such as 1,2")
       ->delimiter(',')
@@ -81,11 +88,14 @@ void add_finetuning_options(CLI::App& verb, ConversionOptions& options) {
   add_factor(verb, "--clip", config.clip, "the gradient's norm, 0: no clipping", group);
   add_count(verb, "--warmup", config.warmup, 0, "steps", group);
   add_schedule(verb, "--finetune-schedule", options.finetuning_schedule, group);
-  add_count(verb, "--lora-rank", config.lora_rank, 1, "rank of the low-rank addition", group);
-  add_factor(verb, "--lora-alpha", config.lora_alpha, "its scale, divided by the rank", group);
+  add_count(verb, "--lora-rank", config.lora_rank, 1, "rank of the low-rank addition", group, kMostLoraRank)
+      ->each([&options](const std::string&) { options.lora_rank_given = true; });
+  add_factor(verb, "--lora-alpha", config.lora_alpha, "its scale, divided by the rank", group)
+      ->each([&options](const std::string&) { options.lora_alpha_given = true; });
   verb.add_option("--lora-targets", config.lora_targets, "among q,k,v,o,gate,up,down")
       ->delimiter(',')
       ->check(CLI::IsMember({"q", "k", "v", "o", "gate", "up", "down"}))
+      ->each([&options](const std::string&) { options.lora_targets_given = true; })
       ->capture_default_str()
       ->group(group);
   verb.add_option("--teacher-logits", config.teacher_factor, "share of the teacher's logits in the loss")
@@ -127,14 +137,16 @@ Corpus read_text(const ConversionOptions& options, const LoadedModel& loaded, co
 Corpus training_text(const ConversionOptions& options, const ConversionJob& job, Progress& progress) {
   const bool self = std::find(options.data.begin(), options.data.end(), "self") != options.data.end();
   if (!self) return read_text(options, job.loaded, *job.tokenizer, options.data, 0);
-  check(options.data.size() == 1, "--data: 'self' cannot be mixed with files");
   SelfTextConfig config;
   config.tokens = options.self_tokens;
   config.length = options.self_length;
   config.seed = options.common.seed;
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const fs::path folder = cache != nullptr && *cache != '\0' ? fs::path(cache) / "hedgehog" : options.output / "self_text";
-  return self_text(job.loaded.model, *job.tokenizer, job.base_sha256, config, folder, progress);
+  std::string weights = job.base_sha256;
+  const fs::path adapter = fs::path(options.model) / "adapter.safetensors";
+  if (job.loaded.hedgehog.is_object() && job.loaded.hedgehog.value("full_weights", false)) weights += sha256_of_file(adapter);
+  return self_text(job.loaded.model, *job.tokenizer, weights, config, folder, progress);
 }
 
 }  // namespace
@@ -165,6 +177,8 @@ void add_conversion_options(CLI::App& verb, ConversionOptions& options) {
 }
 
 ConversionConfig conversion_config(const ConversionOptions& options) {
+  const bool self = std::find(options.data.begin(), options.data.end(), "self") != options.data.end();
+  if (self && options.data.size() > 1) throw CLI::ValidationError("--data", "'self' cannot be mixed with files");
   ConversionConfig config;
   config.attention = options.attention_config;
   config.attention.kind = attention_kind(options.attention);
@@ -184,11 +198,11 @@ ConversionConfig conversion_config(const ConversionOptions& options) {
 
 ConversionJob open_job(const ConversionOptions& options, Progress& progress) {
   std::error_code problem;
-  if (fs::exists(options.output, problem)) {
-    check(!fs::equivalent(options.output, options.model, problem),
-          "{}: the result cannot go where the model is; choose another -o", options.output.string());
-  }
-  ConversionJob job{load_model(options.model, compute_dtype(options.common)), nullptr, "", {}, {}, options.perplexity};
+  // An adapter's files in the folder of a model would make another model of it.
+  check(!fs::exists(options.output / "config.json", problem) && !fs::equivalent(options.output, options.model, problem),
+        "{}: a model is there, and the result cannot go where one is; choose another -o", options.output.string());
+  ConversionJob job{load_model(options.model, compute_dtype(options.common)), false, nullptr, "", {}, {}, options.perplexity};
+  job.converted = has_linear_part(job.loaded.model);
   job.tokenizer = make_tokenizer(job.loaded.checkpoint.tokenizer);
   job.base_sha256 = checkpoint_sha256(job.loaded.checkpoint.path);
   Corpus text = training_text(options, job, progress);
@@ -228,12 +242,41 @@ nlohmann::json describe(const ConversionConfig& config, const ConversionJob& job
           {"training", stages}};
 }
 
+void keep_attention(const ConversionOptions& options, ConversionConfig& config, const ConversionJob& job) {
+  const AttentionKind wanted = config.attention.kind;
+  config.keep_softmax.clear();
+  const std::vector<LlamaLayer>& layers = job.loaded.model.layers();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const AttentionConfig& installed = layers[i].attention.config();
+    if (installed.kind == AttentionKind::kSoftmax) {
+      config.keep_softmax.push_back(static_cast<std::int64_t>(i));
+    } else {
+      config.attention = installed;
+    }
+  }
+  check(!options.attention_given || wanted == config.attention.kind,
+        "{}: is converted, its attention is {}; --attention {} wants the model that it came from", options.model,
+        to_string(config.attention.kind), to_string(wanted));
+}
+
+bool is_adapter(const ConversionJob& job) {
+  return job.loaded.hedgehog.is_object() && !job.loaded.checkpoint.config.contains("hedgehog");
+}
+
+std::optional<Llama> teacher_of(const ConversionJob& job, const ConversionConfig& config) {
+  if (config.finetuning.teacher_factor == 0 || config.finetuning.kind == FinetuningKind::kNone) return std::nullopt;
+  return softmax_model(job, config);
+}
+
 bool full_weights(const ConversionJob& job, const ConversionConfig& config) {
   const bool before = job.loaded.hedgehog.is_object() && job.loaded.hedgehog.value("full_weights", false);
   return before || (config.finetuning.kind == FinetuningKind::kFull && config.finetuning.tokens > 0);
 }
 
 Llama softmax_model(const ConversionJob& job, const ConversionConfig& config) {
+  if (job.converted && job.loaded.checkpoint.config.contains("hedgehog")) {
+    return base_model(job.loaded, job.loaded.model.dtype());
+  }
   if (full_weights(job, config)) return Llama(job.loaded.checkpoint, job.loaded.model.dtype());
   return job.loaded.model.teacher();
 }

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,7 +36,7 @@ struct ConversionOptions {
   std::vector<std::int64_t> contexts = {512, 4096};  // where speed and memory are measured
 
   std::string attention = "hybrid";
-  bool attention_given = false;
+  bool attention_given = false, lora_rank_given = false, lora_alpha_given = false, lora_targets_given = false;
   AttentionConfig attention_config;
   std::vector<std::int64_t> keep_softmax;
   DistillationConfig distillation, distillation2;
@@ -58,6 +59,7 @@ ConversionConfig conversion_config(const ConversionOptions& options);
 /// Everything that a verb has in hand before it trains. Stays where it is: stages keep references to the corpora.
 struct ConversionJob {
   LoadedModel loaded;
+  bool converted = false;  // it came with attention that is not softmax
   std::unique_ptr<Tokenizer> tokenizer;
   std::string base_sha256;
   Corpus training, evaluation;
@@ -73,8 +75,18 @@ TrainingRun training_run(const ConversionOptions& options, const ConversionConfi
 /// hedgehog.json's account of where the result comes from; metrics are added by the verb.
 nlohmann::json describe(const ConversionConfig& config, const ConversionJob& job, const nlohmann::json& stages);
 
-/// The softmax model that the job began from. Shares its weights unless `full` training is to change them.
+/// For a model that is converted: `config` gets the attention that it has. Throws Error if another kind was asked for.
+void keep_attention(const ConversionOptions& options, ConversionConfig& config, const ConversionJob& job);
+
+/// The softmax model that the job's model is or was made from. Shares its weights unless `full` training is to change them.
+/// Throws Error if that is another model, which is not there any more.
 Llama softmax_model(const ConversionJob& job, const ConversionConfig& config);
+
+/// Whether the model is an adapter on its base, not a checkpoint or an export.
+bool is_adapter(const ConversionJob& job);
+
+/// For --teacher-logits: the softmax model, or nothing if the finetuning has no use for it.
+std::optional<Llama> teacher_of(const ConversionJob& job, const ConversionConfig& config);
 
 /// Whether the result has to carry all weights.
 bool full_weights(const ConversionJob& job, const ConversionConfig& config);

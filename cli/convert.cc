@@ -1,6 +1,7 @@
 // hedgehog convert MODEL --data TEXT -o DIR: distil, finetune, evaluate with controls, report. The main job.
 #include "cli/conversion_options.h"
 #include "cli/conversion_report.h"
+#include "cli/exported_directory.h"
 #include "hedgehog/base/error.h"
 
 #include <algorithm>
@@ -21,12 +22,13 @@ ReportRow run_baseline(const ConversionOptions& options, const ConversionConfig&
   const ConversionConfig baseline = baseline_of(config);
   const fs::path directory = options.output / "baseline";
   Llama model = softmax_model(job, config);
-  const nlohmann::json stages =
-      run_stages(conversion_stages(model, job.training, baseline), training_run(options, baseline, job, directory), progress);
+  const TrainingRun training = training_run(options, baseline, job, directory);
+  const nlohmann::json stages = run_stages(conversion_stages(model, job.training, baseline), training, progress);
   const Perplexity result = perplexity(model, job.evaluation, job.perplexity, progress, &softmax);
   nlohmann::json description = describe(baseline, job, stages);
   description["metrics"] = {{"perplexity", result.perplexity}, {"tokens", result.tokens}};
   write_adapter(directory, model, full_weights(job, baseline), description);
+  finish_run(training);
   return measured("softmax, finetuned", result, {});
 }
 
@@ -64,13 +66,17 @@ void run(const ConversionOptions& options) {
   const ConversionConfig config = conversion_config(options);
   check(config.attention.kind != AttentionKind::kSoftmax,
         "--attention softmax: nothing to convert; 'hedgehog finetune --attention softmax' trains the softmax model");
+  if (!options.export_directory.empty()) check_export_directory(options.export_directory);
   ConversionJob job = open_job(options, *progress);
-  check(job.loaded.hedgehog.is_null(), "{}: is converted already; 'hedgehog finetune' trains it further", options.model);
+  check(!job.converted, "{}: is converted already; 'hedgehog finetune' trains it further", options.model);
+  check(!is_adapter(job), "{}: is an adapter; 'hedgehog export' makes a model of it, which can be converted", options.model);
   Llama& model = job.loaded.model;
   model.set_attention(config.attention, config.keep_softmax);
 
   const TrainingRun training = training_run(options, config, job, options.output);
-  const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config), training, *progress);
+  if (options.baseline) check_run(training_run(options, baseline_of(config), job, options.output / "baseline"));
+  const nlohmann::json stages =
+      run_stages(conversion_stages(model, job.training, config, teacher_of(job, config)), training, *progress);
   ConversionReport report;
   report.model = options.model;
   report.description = describe(config, job, stages);
@@ -84,11 +90,10 @@ void run(const ConversionOptions& options) {
   write_adapter(options.output, model, full_weights(job, config), description);
   write_report(options.output, report);
   if (!options.export_directory.empty()) {
-    fs::create_directories(options.export_directory);
-    job.loaded.hedgehog = description;
-    export_model(options.export_directory, job.loaded);
-    write_tokenizer(job.loaded.checkpoint.tokenizer, options.export_directory);
+    LoadedModel result = load_model(options.output, at::kFloat);  // as the verb export does
+    write_export(options.export_directory, result);
   }
+  finish_run(training);
   if (!options.common.json) {
     fmt::print("{}\n{} has the adapter and report.md\n", table(report), options.output.string());
     return;

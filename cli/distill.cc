@@ -22,7 +22,13 @@ void run(const ConversionOptions& options) {
   check(config.distillation[0].tokens + config.distillation[1].tokens > 0, "nothing to distil on: give --distill-tokens");
   ConversionJob job = open_job(options, *progress);
   Llama& model = job.loaded.model;
-  if (job.loaded.hedgehog.is_null()) model.set_attention(config.attention, config.keep_softmax);
+  check(job.converted || !is_adapter(job),
+        "{}: is a softmax adapter; 'hedgehog export' makes a model of it, which can be distilled", options.model);
+  if (job.converted) {
+    keep_attention(options, config, job);
+  } else {
+    model.set_attention(config.attention, config.keep_softmax);
+  }
 
   const std::int64_t length = std::min(config.distillation[0].length, std::ssize(job.evaluation.tokens));
   const std::int64_t rows = std::max<std::int64_t>(4096 / length, 1);
@@ -30,13 +36,14 @@ void run(const ConversionOptions& options) {
     return mean_over_layers(model, distillation_losses(model, job.evaluation, rows, length, *progress));
   };
   const Attention::DistillationLoss before = held_out();
-  const nlohmann::json stages =
-      run_stages(conversion_stages(model, job.training, config), training_run(options, config, job, options.output), *progress);
+  const TrainingRun training = training_run(options, config, job, options.output);
+  const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config), training, *progress);
   const Attention::DistillationLoss after = held_out();
   nlohmann::json description = describe(config, job, stages);
   const nlohmann::json measured = {{"length", length}, {"before", to_json(before)}, {"after", to_json(after)}};
   description["metrics"] = {{"distillation", measured}};
   write_adapter(options.output, model, full_weights(job, config), description);
+  finish_run(training);
 
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.common.json) {

@@ -4,7 +4,6 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/evaluation/perplexity.h"
 
-#include <algorithm>
 #include <chrono>
 
 namespace hedgehog::cli {
@@ -30,11 +29,6 @@ std::optional<Llama> load_teacher(const EvalOptions& options, const LoadedModel&
     progress.message(fmt::format("no comparison with softmax: {}; --teacher MODEL names another", error.what()));
     return std::nullopt;
   }
-}
-
-bool has_linear_part(const Llama& model) {
-  return std::any_of(model.layers().begin(), model.layers().end(),
-                     [](const LlamaLayer& layer) { return layer.attention.config().kind != AttentionKind::kSoftmax; });
 }
 
 void print_table(const Perplexity& result, const std::optional<Controls>& controls) {

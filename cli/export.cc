@@ -1,8 +1,8 @@
 // hedgehog export MODEL -o DIR: base, LoRA and attention weights in one Hugging Face directory.
 #include "cli/command.h"
-#include "hedgehog/base/error.h"
-#include "hedgehog/models/adapter.h"
-#include "hedgehog/tokenizer/tokenizer.h"
+#include "cli/exported_directory.h"
+
+#include <fmt/format.h>
 
 #include <chrono>
 
@@ -17,22 +17,6 @@ struct ExportOptions {
   fs::path output;
 };
 
-/// The base checkpoint is never written to: the folder must be new, empty, or an export of before.
-void prepare(const fs::path& folder) {
-  std::error_code error;
-  if (fs::exists(folder, error)) {
-    check(fs::is_directory(folder, error), "{}: is no folder; give a new one with -o", folder.string());
-    if (fs::is_empty(folder, error)) return;
-    bool ours = false;
-    if (fs::exists(folder / "config.json", error) && !fs::exists(folder / "hedgehog.json", error)) {
-      ours = open_checkpoint(folder).config.contains("hedgehog");
-    }
-    check(ours, "{}: holds files that are no export; give an empty or new folder with -o", folder.string());
-  }
-  fs::create_directories(folder, error);
-  check(!error, "{}: cannot make the folder: {}", folder.string(), error.message());
-}
-
 std::int64_t bytes_in(const fs::path& folder) {
   std::int64_t bytes = 0;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
@@ -44,11 +28,10 @@ std::int64_t bytes_in(const fs::path& folder) {
 void run(const ExportOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
+  check_export_directory(options.output);
   // fp32 unless asked: rounding the merged weights would change the results that the conversion was measured by.
   LoadedModel loaded = load_model(options.model, options.common.dtype == "bf16" ? at::kBFloat16 : at::kFloat);
-  prepare(options.output);
-  export_model(options.output, loaded);
-  write_tokenizer(loaded.checkpoint.tokenizer, options.output);
+  write_export(options.output, loaded);
   const std::int64_t bytes = bytes_in(options.output);
   if (!options.common.json) {
     fmt::print("{}: {:.1f} MB\n", options.output.string(), static_cast<double>(bytes) / 1e6);

@@ -2,8 +2,8 @@
 // original.
 #include "cli/conversion_options.h"
 #include "hedgehog/base/error.h"
+#include "hedgehog/models/llama_layer.h"
 
-#include <algorithm>
 #include <chrono>
 
 namespace hedgehog::cli {
@@ -11,24 +11,39 @@ namespace {
 
 /// A converted model keeps its attention; a softmax one gets what the flags say.
 void install_attention(const ConversionOptions& options, ConversionConfig& config, ConversionJob& job, Progress& progress) {
-  Llama& model = job.loaded.model;
-  const bool softmax = config.attention.kind == AttentionKind::kSoftmax;
-  if (job.loaded.hedgehog.is_null()) {
+  if (!job.converted) {
     if (!options.attention_given) config.attention = {};
     if (config.attention.kind == AttentionKind::kSoftmax) return;
+    check(!is_adapter(job), "{}: is a softmax adapter; 'hedgehog export' makes a model of it, which can get other attention",
+          options.model);
     progress.message("the attention was not distilled before: it starts as the identity map");
-    return model.set_attention(config.attention, config.keep_softmax);
+    return job.loaded.model.set_attention(config.attention, config.keep_softmax);
   }
-  check(!options.attention_given || !softmax, "{}: is converted; --attention softmax wants the model that it came from",
-        options.model);
-  config.keep_softmax.clear();
-  for (std::size_t i = 0; i < model.layers().size(); ++i) {
-    const AttentionConfig& installed = model.layers()[i].attention.config();
-    if (installed.kind == AttentionKind::kSoftmax) {
-      config.keep_softmax.push_back(static_cast<std::int64_t>(i));
-    } else {
-      config.attention = installed;
-    }
+  keep_attention(options, config, job);
+}
+
+/// LoRA that is there goes on as it is, unless another is asked for (which the stage refuses).
+void keep_lora(const ConversionOptions& options, FinetuningConfig& config, const LlamaLayer& layer) {
+  std::vector<std::string> targets;
+  for (const LinearSlot& slot : kLinearSlots) {
+    const Linear& linear = layer.*slot.member;
+    if (!linear.lora_a.defined()) continue;
+    targets.emplace_back(slot.name);
+    const std::int64_t rank = linear.lora_a.size(0);
+    if (!options.lora_rank_given) config.lora_rank = rank;
+    if (!options.lora_alpha_given) config.lora_alpha = linear.lora_scale * static_cast<double>(rank);
+  }
+  if (!targets.empty() && !options.lora_targets_given) config.lora_targets = targets;
+}
+
+/// The softmax model to compare with; an export that came from elsewhere may have none, and can be trained all the same.
+std::optional<Llama> reference(const ConversionJob& job, const ConversionConfig& config, Progress& progress) {
+  try {
+    return softmax_model(job, config);
+  } catch (const Error& error) {
+    check(config.finetuning.teacher_factor == 0, "--teacher-logits needs the softmax model: {}", error.what());
+    progress.message(fmt::format("no comparison with softmax: {}", error.what()));
+    return std::nullopt;
   }
 }
 
@@ -43,21 +58,26 @@ void run(const ConversionOptions& options) {
   ConversionJob job = open_job(options, *progress);
   install_attention(options, config, job, *progress);
   Llama& model = job.loaded.model;
-  const Llama softmax = softmax_model(job, config);
-  const Perplexity before = perplexity(model, job.evaluation, job.perplexity, *progress, &softmax);
+  keep_lora(options, config.finetuning, model.layers().front());
+  const std::optional<Llama> softmax = reference(job, config, *progress);
+  const Llama* const teacher = softmax ? &*softmax : nullptr;
+  const Perplexity before = perplexity(model, job.evaluation, job.perplexity, *progress, teacher);
+  const TrainingRun training = training_run(options, config, job, options.output);
   const nlohmann::json stages =
-      run_stages(conversion_stages(model, job.training, config), training_run(options, config, job, options.output), *progress);
+      run_stages(conversion_stages(model, job.training, config, teacher_of(job, config)), training, *progress);
   nlohmann::json description = describe(config, job, stages);
   write_adapter(options.output, model, full_weights(job, config), description);
-  const Perplexity after = perplexity(model, job.evaluation, job.perplexity, *progress, &softmax);
-  const nlohmann::json measured = {{"perplexity_before", before.perplexity},
-                                   {"perplexity", after.perplexity},
-                                   {"softmax_perplexity", after.softmax_perplexity.value_or(0)},
-                                   {"kl_to_softmax", after.kl_to_softmax.value_or(0)},
-                                   {"top1_agreement", after.top1_agreement.value_or(0)},
-                                   {"tokens", after.tokens}};
+  const Perplexity after = perplexity(model, job.evaluation, job.perplexity, *progress, teacher);
+  nlohmann::json measured = {
+      {"perplexity_before", before.perplexity}, {"perplexity", after.perplexity}, {"tokens", after.tokens}};
+  if (teacher != nullptr) {
+    measured["softmax_perplexity"] = *after.softmax_perplexity;
+    measured["kl_to_softmax"] = *after.kl_to_softmax;
+    measured["top1_agreement"] = *after.top1_agreement;
+  }
   description["metrics"] = measured;
   write_adapter(options.output, model, full_weights(job, config), description);
+  finish_run(training);
 
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.common.json) {
@@ -66,9 +86,11 @@ void run(const ConversionOptions& options) {
     fields["training"] = stages;
     return print_json("finetune", options.model, options.common, seconds, fields);
   }
-  fmt::print("{:<32}{:>12.4f}\n{:<32}{:>12.4f}\n{:<32}{:>12.4f}\n{:<32}{:>12.4f}\n", "perplexity before", before.perplexity,
-             "perplexity", after.perplexity, "perplexity of softmax, as it came", after.softmax_perplexity.value_or(0),
-             "KL(softmax || model)", after.kl_to_softmax.value_or(0));
+  fmt::print("{:<36}{:>12.4f}\n{:<36}{:>12.4f}\n", "perplexity before", before.perplexity, "perplexity", after.perplexity);
+  if (teacher != nullptr) {
+    fmt::print("{:<36}{:>12.4f}\n{:<36}{:>12.4f}\n", "perplexity of softmax, as it came", *after.softmax_perplexity,
+               "KL(softmax || model)", *after.kl_to_softmax);
+  }
   fmt::print("{} has the adapter\n", options.output.string());
 }
 

@@ -3,6 +3,8 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/tokenizer/tokenizer.h"
 
+#include <algorithm>
+
 namespace hedgehog::cli {
 
 Corpus measured_corpus(const LoadedModel& loaded, const std::vector<std::filesystem::path>& data, std::int64_t limit_tokens) {
@@ -10,19 +12,30 @@ Corpus measured_corpus(const LoadedModel& loaded, const std::vector<std::filesys
   return read_corpus(data, *make_tokenizer(source), limit_tokens, source.chat_template);
 }
 
+bool has_linear_part(const Llama& model) {
+  return std::any_of(model.layers().begin(), model.layers().end(),
+                     [](const LlamaLayer& layer) { return layer.attention.config().kind != AttentionKind::kSoftmax; });
+}
+
 Llama base_model(const LoadedModel& loaded, at::ScalarType dtype) {
-  const bool exported = loaded.checkpoint.config.contains("hedgehog");
-  if (!exported) {
+  if (!loaded.checkpoint.config.contains("hedgehog")) {
     // An adapter's checkpoint is its base. Its weights are shared unless the adapter has replaced them.
     return loaded.hedgehog.value("full_weights", false) ? Llama(loaded.checkpoint, dtype) : loaded.model.teacher();
   }
-  const nlohmann::json base = loaded.hedgehog.value("base", nlohmann::json::object());
-  const std::string path = base.is_object() ? base.value("path", "") : "";
-  check(!path.empty(), "{} does not name the model that it was made from", loaded.checkpoint.path.string());
-  check(std::filesystem::exists(path), "the base model {} is not there", path);
-  check(checkpoint_sha256(path) == base.value("sha256", ""), "{} is no longer the model that {} was made from", path,
-        loaded.checkpoint.path.string());
-  return Llama(open_checkpoint(path), dtype);
+  nlohmann::json description = loaded.hedgehog;
+  std::string from = loaded.checkpoint.path.string();
+  for (int exports = 0; exports < 32; ++exports) {
+    const nlohmann::json base = description.value("base", nlohmann::json::object());
+    const std::string path = base.is_object() ? base.value("path", "") : "";
+    check(!path.empty(), "{} does not name the model that it was made from", from);
+    check(std::filesystem::exists(path), "the base model {} of {} is not there", path, from);
+    check(checkpoint_sha256(path) == base.value("sha256", ""), "{} is no longer the model that {} was made from", path, from);
+    LoadedModel next = load_model(path, dtype);
+    if (!has_linear_part(next.model)) return next.model;
+    description = std::move(next.hedgehog);
+    from = path;
+  }
+  fail("{}: more than 32 exports lie between it and a softmax model", loaded.checkpoint.path.string());
 }
 
 }  // namespace hedgehog::cli

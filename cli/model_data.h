@@ -13,8 +13,11 @@ namespace hedgehog::cli {
 /// --data as the model's tokenizer sees it. `limit_tokens` 0: all.
 Corpus measured_corpus(const LoadedModel& loaded, const std::vector<std::filesystem::path>& data, std::int64_t limit_tokens);
 
-/// The softmax model that `loaded` was made from. Throws Error when an exported model's base is not where it was, or another
-/// now.
+/// Whether any layer's attention is not softmax: a converted model.
+bool has_linear_part(const Llama& model);
+
+/// The softmax model that `loaded` was made from, through as many exports as lie between. Throws Error when the base of one is
+/// not where it was, or another now.
 Llama base_model(const LoadedModel& loaded, at::ScalarType dtype);
 
 }  // namespace hedgehog::cli

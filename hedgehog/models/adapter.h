@@ -6,10 +6,16 @@
 
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
 #include <filesystem>
 #include <vector>
 
 namespace hedgehog {
+
+/// What an adapter may ask for. Rings of exact keys are allocated at their size, so that a damaged file must not choose it
+/// freely.
+constexpr std::int64_t kMostExactKeys = 65536;  // window, sinks
+constexpr std::int64_t kMostFeatureDim = 4096, kMostLoraRank = 65536;
 
 /// hedgehog.json's part that says how the model's attention is built.
 nlohmann::json to_json(const AttentionConfig& config);

@@ -15,15 +15,12 @@ using nlohmann::json;
 
 namespace {
 
-// Rings of exact keys are allocated at this size, so that a damaged file must not choose it freely.
-constexpr std::int64_t kMostExactKeys = 65536;
-
 AttentionConfig read_attention(const JsonFields& fields) {
   AttentionConfig config;
   config.kind = attention_kind(fields.text("kind"));
   const bool softmax = config.kind == AttentionKind::kSoftmax;
   config.feature_map = fields.text_or("feature_map", config.feature_map);
-  config.feature_dim = fields.integer_or("feature_dim", 0, 0, 4096);
+  config.feature_dim = fields.integer_or("feature_dim", 0, 0, kMostFeatureDim);
   config.window = fields.integer_or("window", 0, 0, softmax ? std::int64_t{1} << 40 : kMostExactKeys);
   config.sinks = fields.integer_or("sinks", 0, 0, kMostExactKeys);
   config.gate = fields.boolean_or("gate", false);
@@ -126,7 +123,7 @@ std::vector<LoraDescription> described_lora(const json& description, const std::
                                    [&key = key](const LinearSlot& slot) { return key == slot.name; });
     check(known, "{}: {} should be q, k, v, o, gate, up or down", targets.where(), brief(key));
     const JsonFields target = targets.object(key);
-    result.push_back({key, target.integer("rank", 1, 65536), target.number("alpha", -1e6, 1e6)});
+    result.push_back({key, target.integer("rank", 1, kMostLoraRank), target.number("alpha", -1e6, 1e6)});
   }
   return result;
 }

@@ -82,7 +82,8 @@ void export_model(const std::filesystem::path& directory, LoadedModel& loaded) {
   std::error_code error;
   const bool same = std::filesystem::equivalent(directory, loaded.checkpoint.path, error);
   check(!same, "{}: the base model is there, and it is never written to; choose another directory", directory.string());
-  std::filesystem::create_directories(directory);
+  std::filesystem::create_directories(directory, error);
+  check(!error, "{}: cannot make the folder: {}", directory.string(), error.message());
   Llama merged = loaded.model;
   NamedTensors tensors;
   for (LlamaLayer& layer : merged.layers()) {
@@ -97,7 +98,6 @@ void export_model(const std::filesystem::path& directory, LoadedModel& loaded) {
   config["architectures"] = json::array({architecture_of(merged.config().model_type)});
   config["tie_word_embeddings"] = merged.config().tied_embeddings;
   config["dtype"] = config["torch_dtype"] = dtype;
-  config.erase("quantization_config");
   json description = loaded.hedgehog.is_object() ? loaded.hedgehog : json::object();
   description.erase("lora");
   description.erase("full_weights");

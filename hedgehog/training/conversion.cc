@@ -22,18 +22,25 @@ nlohmann::json to_json(const ConversionConfig& config) {
   return json;
 }
 
-std::vector<StageMaker> conversion_stages(Llama& model, const Corpus& corpus, const ConversionConfig& config) {
+std::vector<StageMaker> conversion_stages(Llama& model, const Corpus& corpus, const ConversionConfig& config,
+                                          const std::optional<Llama>& teacher) {
+  // All that can be known to fail is known now, not after the hours of the stages before.
+  const auto check_stage = [&](const auto& stage) { BatchSampler(corpus, stage.batch, stage.length, 0); };
   std::vector<StageMaker> stages;
   for (std::size_t i = 0; i < config.distillation.size(); ++i) {
     if (config.distillation[i].tokens <= 0) continue;
+    check_stage(config.distillation[i]);
+    check_distillation(config.distillation[i], fmt::format("distillation {}", i + 1));
     // Every stage has its own order of the data.
     stages.push_back([&model, &corpus, phase = config.distillation[i], i, seed = config.seed * 16 + i] {
       return std::make_unique<DistillationStage>(model, corpus, phase, fmt::format("distillation {}", i + 1), seed);
     });
   }
   if (config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0) {
-    stages.push_back([&model, &corpus, finetuning = config.finetuning, seed = config.seed * 16 + 15] {
-      return std::make_unique<FinetuningStage>(model, corpus, finetuning, seed);
+    check_stage(config.finetuning);
+    check_finetuning(config.finetuning, model);
+    stages.push_back([&model, &corpus, teacher, finetuning = config.finetuning, seed = config.seed * 16 + 15] {
+      return std::make_unique<FinetuningStage>(model, corpus, finetuning, seed, teacher);
     });
   }
   return stages;

@@ -6,6 +6,7 @@
 #include "hedgehog/training/training_run.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,9 @@ struct ConversionConfig {
 nlohmann::json to_json(const ConversionConfig& config);
 
 /// The stages for a model that has its attention installed already. `model` and `corpus` must outlive them. May be empty.
-std::vector<StageMaker> conversion_stages(Llama& model, const Corpus& corpus, const ConversionConfig& config);
+/// `teacher` as in FinetuningStage. Throws Error for what any of the stages could not begin with.
+std::vector<StageMaker> conversion_stages(Llama& model, const Corpus& corpus, const ConversionConfig& config,
+                                          const std::optional<Llama>& teacher = {});
 
 /// The same finetuning for the softmax model, on the next token alone: what a converted model is to be measured against.
 ConversionConfig baseline_of(const ConversionConfig& config);

@@ -54,16 +54,44 @@ nlohmann::json to_json(const FinetuningConfig& config) {
           {"gradient_checkpointing", config.gradient_checkpointing}};
 }
 
-FinetuningStage::FinetuningStage(Llama& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed)
-    : model_(model),
-      config_(config),
-      sampler_(corpus, config.batch, config.length, seed),
-      checkpointing_before_(model.gradient_checkpointing) {
+void check_finetuning(const FinetuningConfig& config, Llama& model) {
   check(config.kind != FinetuningKind::kNone && config.tokens > 0 && config.accumulate > 0,
         "finetuning: nothing to do: expected lora or full, tokens and batches a step above 0");
   check(config.teacher_factor >= 0 && config.teacher_factor <= 1, "teacher's logits: expected a factor from 0 to 1, found {}",
         config.teacher_factor);
-  if (config.teacher_factor > 0) {
+  if (config.kind != FinetuningKind::kLora) return;
+  for (const std::string& target : config.lora_targets) {
+    check(std::find(kTargets.begin(), kTargets.end(), target) != kTargets.end(),
+          "LoRA: expected targets among q, k, v, o, gate, up, down, found '{}'", target);
+  }
+  check(config.lora_rank > 0 && !config.lora_targets.empty(), "LoRA: expected a rank above 0 and at least one target");
+  const auto all = linears(model.layers().front());
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Linear& linear = *all[i];
+    const std::int64_t most = std::min(linear.weight.size(0), linear.weight.size(1));
+    const bool wanted = contains(config.lora_targets, kTargets[i]);
+    check(!wanted || config.lora_rank <= most, "LoRA: a rank of {} is more than the {} of the matrix '{}'", config.lora_rank,
+          most, kTargets[i]);
+    if (!linear.lora_a.defined()) continue;
+    check(wanted, "LoRA: the model has one on '{}' already, which the targets leave out", kTargets[i]);
+    check(linear.lora_a.size(0) == config.lora_rank, "LoRA: the model has one of rank {} already, the rank asked for is {}",
+          linear.lora_a.size(0), config.lora_rank);
+    const double alpha = linear.lora_scale * static_cast<double>(config.lora_rank);
+    check(std::abs(alpha - config.lora_alpha) <= 1e-6 * std::abs(alpha),
+          "LoRA: the model has one of alpha {} already, the alpha asked for is {}", alpha, config.lora_alpha);
+  }
+}
+
+FinetuningStage::FinetuningStage(Llama& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed,
+                                 const std::optional<Llama>& teacher)
+    : model_(model),
+      config_(config),
+      sampler_(corpus, config.batch, config.length, seed),
+      checkpointing_before_(model.gradient_checkpointing) {
+  check_finetuning(config, model);
+  if (config.teacher_factor > 0 && teacher) {
+    teacher_ = teacher;
+  } else if (config.teacher_factor > 0) {
     teacher_ = model.teacher();
     if (config.kind == FinetuningKind::kFull) {  // the shared weights are about to change
       for (const auto& [name, tensor] : teacher_->weights()) *tensor = tensor->detach().clone();
@@ -83,23 +111,13 @@ FinetuningStage::~FinetuningStage() {
 }
 
 void FinetuningStage::start_lora(std::uint64_t seed) {
-  for (const std::string& target : config_.lora_targets) {
-    check(std::find(kTargets.begin(), kTargets.end(), target) != kTargets.end(),
-          "LoRA: expected targets among q, k, v, o, gate, up, down, found '{}'", target);
-  }
-  check(config_.lora_rank > 0 && !config_.lora_targets.empty(), "LoRA: expected a rank above 0 and at least one target");
   std::uint64_t stream = seed * 1000003;
   for (LlamaLayer& layer : model_.layers()) {
     const auto all = linears(layer);
     for (std::size_t i = 0; i < all.size(); ++i) {
       ++stream;
-      if (!contains(config_.lora_targets, kTargets[i])) continue;
-      if (!all[i]->lora_a.defined()) {
-        all[i]->add_lora(config_.lora_rank, config_.lora_alpha, stream);
-      } else {
-        check(all[i]->lora_a.size(0) == config_.lora_rank, "LoRA: the model has one of rank {} already, --lora-rank is {}",
-              all[i]->lora_a.size(0), config_.lora_rank);
-      }
+      if (!contains(config_.lora_targets, kTargets[i]) || all[i]->lora_a.defined()) continue;
+      all[i]->add_lora(config_.lora_rank, config_.lora_alpha, stream);
     }
   }
 }

@@ -39,11 +39,17 @@ struct FinetuningConfig {
 };
 nlohmann::json to_json(const FinetuningConfig& config);
 
+/// Throws Error for a configuration that the stage could not begin with on `model`: LoRA that does not fit its matrices, or
+/// another one than the model has.
+void check_finetuning(const FinetuningConfig& config, Llama& model);
+
 class FinetuningStage : public Stage {
  public:
   /// Starts LoRA (one that is there goes on, if its rank is the same) or makes all weights trainable; both end with the stage.
-  /// `model` and `corpus` must outlive it. With all weights, a teacher has its own copy of them as they are now.
-  FinetuningStage(Llama& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed);
+  /// `model` and `corpus` must outlive it. Teacher's logits are those of `teacher`, a softmax model whose weights are not being
+  /// trained; without one, of the model's own weights as they are now under softmax attention.
+  FinetuningStage(Llama& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed,
+                  const std::optional<Llama>& teacher = {});
   ~FinetuningStage() override;
 
   std::string name() const override { return "finetuning"; }

@@ -16,6 +16,8 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
+constexpr const char* kStateFolder = "state";
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -58,9 +60,14 @@ struct Position {
   nlohmann::json in_stage = nlohmann::json::object();
   nlohmann::json reports = nlohmann::json::array();  // of the stages before
 
-  nlohmann::json to_json(bool finished) const {
-    return {{"stage", stage},       {"step", step},       {"tokens", tokens},     {"log_bytes", log_bytes},
-            {"in_stage", in_stage}, {"reports", reports}, {"finished", finished}, {"threads", at::get_num_threads()}};
+  nlohmann::json to_json() const {
+    return {{"stage", stage},
+            {"step", step},
+            {"tokens", tokens},
+            {"log_bytes", log_bytes},
+            {"in_stage", in_stage},
+            {"reports", reports},
+            {"threads", at::get_num_threads()}};
   }
   static Position from_json(const nlohmann::json& json) {
     try {
@@ -76,7 +83,7 @@ struct Position {
   }
 };
 
-void save(TrainingStateStore& store, Stage& stage, Position& position, const TrainingLog& log, bool finished) {
+void save(TrainingStateStore& store, Stage& stage, Position& position, const TrainingLog& log) {
   NamedTensors tensors;
   for (const auto& [name, tensor] : stage.weights()) tensors.emplace_back(name, *tensor);
   if (position.step < stage.steps()) {  // after the last step the moments are of no more use
@@ -85,7 +92,7 @@ void save(TrainingStateStore& store, Stage& stage, Position& position, const Tra
   }
   position.in_stage = stage.position();
   position.log_bytes = log.bytes();
-  store.write(tensors, position.to_json(finished));
+  store.write(tensors, position.to_json());
 }
 
 void restore(Stage& stage, const TrainingState& state, const Position& position) {
@@ -107,7 +114,7 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
   std::error_code problem;
   fs::create_directories(run.directory, problem);
   check(!problem, "{}: cannot be made: {}", run.directory.string(), problem.message());
-  const fs::path state_directory = run.directory / "state";
+  const fs::path state_directory = run.directory / kStateFolder;
   TrainingStateStore store(state_directory, run.identity);
   std::optional<TrainingState> state;
   Position position;
@@ -151,13 +158,14 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
       const bool last = position.step == stage->steps();
       const bool due = (run.save_every > 0 && position.step % run.save_every == 0) ||
                        (run.save_minutes > 0 && seconds_since(saved_at) > 60 * run.save_minutes);
-      if (last || due || interrupted()) {
+      const bool stop = interrupted();  // asked once: what is announced as saved must be
+      if (last || due || stop) {
         if (last) position.reports.push_back(stage->report());
-        save(store, *stage, position, log, last && position.stage + 1 == stages.size());
+        save(store, *stage, position, log);
         saved_at = Clock::now();
       }
       progress.update(position.step, fmt::format("loss {:.3f} · {:.0f} tok/s", result.loss, speed));
-      if (interrupted()) {
+      if (stop) {
         progress.end();
         progress.message(fmt::format("stopped after step {} of {}; --resume goes on from here", position.step, stage->steps()));
         throw Interrupted{};
@@ -166,6 +174,20 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
     progress.end();
   }
   return position.reports;
+}
+
+void check_run(const TrainingRun& run) {
+  TrainingStateStore store(run.directory / kStateFolder, run.identity);
+  Progress silent;
+  if (run.resume) {
+    store.read(silent);
+  } else {
+    store.begin_anew();
+  }
+}
+
+void finish_run(const TrainingRun& run) {
+  TrainingStateStore(run.directory / kStateFolder, run.identity).finish();
 }
 
 }  // namespace hedgehog

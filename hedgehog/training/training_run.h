@@ -26,4 +26,11 @@ struct TrainingRun {
 /// Throws Error for an unfinished state in `directory` without `resume`, and all that TrainingStateStore throws.
 nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingRun& run, Progress& progress);
 
+/// Throws what run_stages() would throw at its start: for a run that comes after hours of another.
+void check_run(const TrainingRun& run);
+
+/// To be called when all that comes of the run is written: until then a stopped program goes on with `resume`, and one that
+/// was called without it is refused, so that nothing is trained twice.
+void finish_run(const TrainingRun& run);
+
 }  // namespace hedgehog

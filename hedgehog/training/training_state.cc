@@ -1,5 +1,6 @@
 #include "hedgehog/training/training_state.h"
 
+#include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/error.h"
 
 #include <ATen/ATen.h>
@@ -83,30 +84,30 @@ fs::path TrainingStateStore::path(std::int64_t generation) const {
   return directory_ / (generation % 2 == 1 ? "state-a.safetensors" : "state-b.safetensors");
 }
 
+fs::path TrainingStateStore::finished_mark() const {
+  return directory_ / "finished";
+}
+
 void TrainingStateStore::begin_anew() {
-  std::int64_t newest = 0;
-  bool finished = true;
-  for (const std::int64_t slot : {1, 2}) {
-    if (!fs::exists(path(slot))) continue;
-    try {
-      const SafetensorsFile file(path(slot));
-      const std::int64_t generation = generation_of(file);
-      if (generation < newest) continue;
-      finished = metadata_json(file, "position").value("finished", false);
-      newest = generation;
-    } catch (const std::exception&) {  // damaged: nothing says that it was finished
-      finished = false;
-      break;
-    }
-  }
-  check(finished, "{}: holds the state of an unfinished run; --resume goes on with it; delete the folder to begin anew",
+  const bool there = fs::exists(path(1)) || fs::exists(path(2));
+  check(!there || fs::exists(finished_mark()),
+        "{}: holds the state of an unfinished run; --resume goes on with it; delete the folder to begin anew",
         directory_.string());
   for (const std::int64_t slot : {1, 2}) {
     std::error_code problem;
     fs::remove(path(slot), problem);
     check(!problem, "{}: cannot be deleted: {}", path(slot).string(), problem.message());
   }
+  std::error_code ignored;
+  fs::remove(finished_mark(), ignored);
   generation_ = 0;
+}
+
+void TrainingStateStore::finish() {
+  std::error_code problem;
+  fs::create_directories(directory_, problem);  // a run without stages has written no state
+  check(!problem, "{}: cannot be made: {}", directory_.string(), problem.message());
+  write_text_file(finished_mark(), "");
 }
 
 void TrainingStateStore::write(const NamedTensors& tensors, const nlohmann::json& position) {
@@ -161,6 +162,8 @@ std::optional<TrainingState> TrainingStateStore::read(Progress& progress) {
     if (!damage.empty()) progress.message(damage + "; going on from the generation before it");
     generation_ = generation;
     state.tensors = file;
+    std::error_code ignored;
+    fs::remove(finished_mark(), ignored);  // it goes on
     return state;
   }
   check(damage.empty(), "{}; no training state is left that is whole: delete {} to begin anew", damage, directory_.string());

@@ -23,9 +23,12 @@ class TrainingStateStore {
   /// `identity` holds what must not change between a run and its continuation: recipe, corpus, base model.
   TrainingStateStore(std::filesystem::path directory, nlohmann::json identity);
 
-  /// Deletes what a finished run left. Throws Error if the run was not finished ("finished" in its position): hours of work
-  /// must not be lost to a forgotten flag.
+  /// Deletes what a finished run left. Throws Error if the run was not finished: hours of work must not be lost to a forgotten
+  /// flag.
   void begin_anew();
+
+  /// From now on the run counts as finished: all that came of it is written elsewhere.
+  void finish();
 
   /// Replaces the older generation. Throws Error when the disk is full; both generations stay as they were.
   void write(const NamedTensors& tensors, const nlohmann::json& position);
@@ -36,6 +39,7 @@ class TrainingStateStore {
 
  private:
   std::filesystem::path path(std::int64_t generation) const;
+  std::filesystem::path finished_mark() const;
 
   std::filesystem::path directory_;
   nlohmann::json identity_;

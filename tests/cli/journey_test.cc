@@ -89,6 +89,44 @@ TEST_F(Journey, FromCheckpointToText) {
   EXPECT_EQ(written["text"], generate(exported)["text"]);
 }
 
+TEST_F(Journey, AnExportIsTrainedFurtherAndStillMeasuredAgainstTheFirstModel) {
+  const std::string recipe = folder_.write("small.toml",
+                                           "window = 8\ndistill-tokens = 1024\ndistill-length = 64\ndistill-batch = "
+                                           "4\nfinetune-tokens = 2048\nfinetune-length = 64\n"
+                                           "finetune-batch = 4\nfinetune-lr = 1e-2\nlora-rank = 4\ncontexts = [32]\n");
+  const auto with = [&](std::vector<std::string> arguments, std::vector<std::string> more) {
+    arguments.insert(arguments.end(), {"--data", text_, "--recipe", recipe});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_json(arguments);
+  };
+  const std::string first = folder_ / "first", exported = folder_ / "exported", second = folder_ / "second";
+  const double softmax = evaluate(model_)["perplexity"];
+  with({"convert", model_}, {"-o", first, "--export", exported});
+  EXPECT_NEAR(evaluate(first)["perplexity"].get<double>() / evaluate(exported)["perplexity"].get<double>(), 1, 1e-4);
+  const json tuned = with({"finetune", exported}, {"-o", second, "--teacher-logits", "0.5"});
+  EXPECT_TRUE(tuned.contains("kl_to_softmax"));
+  EXPECT_NEAR(evaluate(second)["softmax_perplexity"].get<double>() / softmax, 1, 1e-6);
+
+  // A softmax model that was exported is a model like any other.
+  const std::string copy = folder_ / "copy";
+  run_json({"export", model_, "-o", copy});
+  with({"convert", copy}, {"-o", folder_ / "of the copy", "--finetune", "none"});
+  // Nothing is trained, and nothing is lost.
+  with({"convert", model_}, {"-o", folder_ / "nothing", "--finetune", "none", "--distill-tokens", "0", "--baseline"});
+
+  const auto refused = [&](std::vector<std::string> arguments, const std::string& why) {
+    arguments.insert(arguments.end(), {"--data", text_});
+    const Outcome outcome = run_program(arguments);
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find(why), std::string::npos) << outcome.err;
+  };
+  refused({"convert", exported, "-o", folder_ / "x"}, "is converted already");
+  refused({"convert", model_, "-o", copy}, "a model is there");
+  refused({"convert", copy, "-o", folder_ / "x", "--export", model_}, "no export");
+  refused({"finetune", first, "-o", folder_ / "x", "--attention", "linear"}, "its attention is hybrid");
+  refused({"distill", first, "-o", folder_ / "x", "--attention", "linear"}, "its attention is hybrid");
+}
+
 TEST_F(Journey, TablesAreForPeopleAndProgressGoesToStandardError) {
   const Outcome outcome =
       run_program({"eval", model_, "--data", text_, "--eval-window", "64", "--limit-tokens", "640", "--batch", "1"});

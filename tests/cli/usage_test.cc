@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace hedgehog::testing {
 namespace {
@@ -57,7 +58,7 @@ TEST(Usage, WrongUsageIsStatusTwo) {
 
 TEST(Failure, ThereIsNoCudaDevice) {
   EXPECT_NE(error_line(run_program({"info", "--device", "cuda"}), 1).find("no CUDA device"), std::string::npos);
-  EXPECT_NE(error_line(run_program({"info", "--device", "abacus"}), 1).find("abacus"), std::string::npos);
+  EXPECT_NE(error_line(run_program({"info", "--device", "abacus"}), 2).find("abacus"), std::string::npos);
 }
 
 TEST(Failure, NamesTheFileThatIsMissingOrBroken) {
@@ -93,6 +94,15 @@ TEST(Failure, ExportLeavesForeignFoldersAlone) {
   const std::string note = folder.write("notes/note.txt", "mine");
   error_line(run_program({"export", folder / "model", "-o", folder / "notes"}), 1);
   EXPECT_EQ(read_text_file(note), "mine");
+}
+
+TEST(Failure, AFullDiskIsNoSuccess) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "model");
+  const std::string command =
+      std::string(HEDGEHOG_PROGRAM) + " info " + (folder / "model") + " --json >/dev/full 2>" + (folder / "err");
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 1);
+  EXPECT_NE(read_text_file(folder / "err").find("standard output"), std::string::npos);
 }
 
 TEST(Info, WithoutAModelTellsOfTheMachine) {

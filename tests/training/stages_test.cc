@@ -248,5 +248,35 @@ TEST_F(Conversion, TheBaselineIsTheSameFinetuningWithoutATeacher) {
   EXPECT_NE(to_json(baseline), to_json(config));
 }
 
+TEST_F(Finetuning, WhatALaterStageCannotBeginWithIsKnownAtOnce) {
+  ConversionConfig config;
+  config.attention = linear();
+  config.distillation = {distillation(5), DistillationConfig{}};
+  config.finetuning = finetuning(7);
+  const Corpus text = patterned_corpus(80);
+  Llama model = tiny_model(linear());
+  const auto refused = [&](const auto& change) {
+    ConversionConfig changed = config;
+    change(changed);
+    EXPECT_THROW(conversion_stages(model, text, changed), Error);
+  };
+  refused([](ConversionConfig& c) { c.finetuning.lora_rank = 1000; });
+  refused([](ConversionConfig& c) { c.finetuning.lora_targets = {"x"}; });
+  refused([](ConversionConfig& c) { c.finetuning.length = 1 << 20; });
+  refused([](ConversionConfig& c) {
+    c.distillation[1] = c.distillation[0];
+    c.distillation[1].weights_factor = c.distillation[1].output_factor = 0;
+  });
+  // LoRA that is there goes on as it is or not at all.
+  model.layers()[0].q.add_lora(4, 8, 1);
+  config.finetuning.lora_targets = {"q", "k"};
+  config.finetuning.lora_rank = 4;
+  config.finetuning.lora_alpha = 8;
+  EXPECT_EQ(conversion_stages(model, text, config).size(), 2u);
+  refused([](ConversionConfig& c) { c.finetuning.lora_rank = 2; });
+  refused([](ConversionConfig& c) { c.finetuning.lora_alpha = 4; });
+  refused([](ConversionConfig& c) { c.finetuning.lora_targets = {"k"}; });
+}
+
 }  // namespace
 }  // namespace hedgehog

@@ -137,11 +137,17 @@ TEST(TrainingState, OnlyAFinishedRunIsBegunAnew) {
   Messages messages;
   TrainingStateStore store(folder.path(), kIdentity);
   store.begin_anew();
-  store.write(tensors(1), {{"step", 1}, {"finished", false}});
+  store.write(tensors(1), {{"step", 1}});
   EXPECT_NE(error_of([&] { TrainingStateStore(folder.path(), kIdentity).begin_anew(); }).find("--resume"), std::string::npos);
-  store.write(tensors(2), {{"step", 2}, {"finished", true}});
+  store.write(tensors(2), {{"step", 2}});
+  store.finish();
+  // One that is taken up again is not finished any more.
+  EXPECT_EQ(step_read(folder.path(), messages), 2);
+  EXPECT_THROW(TrainingStateStore(folder.path(), kIdentity).begin_anew(), Error);
+  store.finish();
   TrainingStateStore(folder.path(), kIdentity).begin_anew();
   EXPECT_EQ(step_read(folder.path(), messages), 0);
+  TrainingStateStore(folder.path() / "of a run without stages", kIdentity).finish();
 }
 
 }  // namespace
