@@ -24,8 +24,6 @@ class CorpusReader {
     const std::optional<std::int32_t> begin = tokenizer.begin_token();
     const std::vector<std::int32_t> probe = tokenizer.encode("a", true);
     if (begin && probe.size() > 1 && probe.front() == *begin) begin_ = begin;
-    if (!tokenizer.end_tokens().empty()) end_text_ = text_of(tokenizer.end_tokens().front());
-    if (begin) begin_text_ = text_of(*begin);
     // A tokenizer that treats the start of a text in its own way (a blank put before it) cannot take a text in parts.
     can_cut_ = encodes_in_parts("one\n", "two") && encodes_in_parts("one", " two");
   }
@@ -49,8 +47,6 @@ class CorpusReader {
   }
 
  private:
-  std::string text_of(std::int32_t token) const { return tokenizer_.decode(std::span(&token, 1)); }
-
   bool encodes_in_parts(const std::string& first, const std::string& second) const {
     std::vector<std::int32_t> parts = tokenizer_.encode(first);
     const std::vector<std::int32_t> rest = tokenizer_.encode(second);
@@ -142,9 +138,10 @@ class CorpusReader {
       check(message.is_object(), "{}: an entry of \"messages\" is no object", where);
       messages.push_back({string_of(message, "role", where), string_of(message, "content", where)});
     }
-    std::string text = render_chat_template(chat_template_, messages, false, begin_text_, end_text_);
+    const std::string begin = tokenizer_.begin_text();
+    std::string text = render_chat_template(chat_template_, messages, false, begin, tokenizer_.end_text());
     // The template writes the begin token itself where the model wants one; begin_document has put it there already.
-    if (begin_ && !begin_text_.empty() && text.starts_with(begin_text_)) text.erase(0, begin_text_.size());
+    if (begin_ && !begin.empty() && text.starts_with(begin)) text.erase(0, begin.size());
     return text;
   }
 
@@ -158,7 +155,6 @@ class CorpusReader {
   const std::int64_t limit_;
   const std::string& chat_template_;
   std::optional<std::int32_t> begin_;
-  std::string begin_text_, end_text_;
   bool can_cut_ = false;
   std::size_t start_ = 0;  // of the document that is being read
   Corpus corpus_;

@@ -104,6 +104,8 @@ class ByteLevelTokenizer final : public Tokenizer {
   std::int64_t vocabulary_size() const override { return static_cast<std::int64_t>(tokens_.size()); }
   const std::vector<std::int32_t>& end_tokens() const override { return end_tokens_; }
   std::optional<std::int32_t> begin_token() const override { return begin_token_; }
+  std::string begin_text() const override { return begin_text_; }
+  std::string end_text() const override { return end_text_; }
 
  private:
   struct TokenBytes {

@@ -204,6 +204,19 @@ TEST(TokenizerTest, BeginAndEndTokens) {
   const auto other = make_tokenizer(source);
   EXPECT_EQ(other->end_tokens(), std::vector<std::int32_t>{expected[1]});
   EXPECT_EQ(other->begin_token(), 3);
+  // A template gets the names of tokenizer_config.json, as transformers gives them, whatever the ids of config.json are.
+  for (const auto& each : {tokenizer.get(), other.get()}) {
+    EXPECT_EQ(each->begin_text(), "");
+    EXPECT_EQ(each->end_text(), "<|endoftext|>");
+  }
+  source.tokenizer_config["bos_token"] = "<|im_start|>";
+  const auto named = make_tokenizer(source);
+  EXPECT_EQ(named->begin_token(), named->token_to_id("<|im_start|>"));
+  EXPECT_EQ(named->begin_text(), "<|im_start|>");
+  source.tokenizer_config = json::object();
+  const auto by_id = make_tokenizer(source);
+  EXPECT_EQ(by_id->begin_text(), by_id->decode(std::vector<std::int32_t>{3}));
+  EXPECT_EQ(by_id->end_text(), "<|im_end|>");
 }
 
 void expect_error(json description, std::string_view part) {
