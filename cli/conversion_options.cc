@@ -1,7 +1,6 @@
 #include "cli/conversion_options.h"
 
 #include "cli/model_data.h"
-
 #include "hedgehog/attention/feature_map.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/sha256.h"
@@ -135,8 +134,7 @@ Corpus read_text(const ConversionOptions& options, const LoadedModel& loaded, co
 }
 
 Corpus training_text(const ConversionOptions& options, const ConversionJob& job, Progress& progress) {
-  const bool self = std::find(options.data.begin(), options.data.end(), "self") != options.data.end();
-  if (!self) return read_text(options, job.loaded, *job.tokenizer, options.data, 0);
+  if (options.data.front() != "self") return read_text(options, job.loaded, *job.tokenizer, options.data, 0);
   SelfTextConfig config;
   config.tokens = options.self_tokens;
   config.length = options.self_length;
@@ -144,8 +142,7 @@ Corpus training_text(const ConversionOptions& options, const ConversionJob& job,
   const char* cache = std::getenv("XDG_CACHE_HOME");
   const fs::path folder = cache != nullptr && *cache != '\0' ? fs::path(cache) / "hedgehog" : options.output / "self_text";
   std::string weights = job.base_sha256;
-  const fs::path adapter = fs::path(options.model) / "adapter.safetensors";
-  if (job.loaded.hedgehog.is_object() && job.loaded.hedgehog.value("full_weights", false)) weights += sha256_of_file(adapter);
+  if (has_full_weights(job.loaded)) weights += sha256_of_file(fs::path(options.model) / "adapter.safetensors");
   return self_text(job.loaded.model, *job.tokenizer, weights, config, folder, progress);
 }
 
@@ -260,23 +257,15 @@ void keep_attention(const ConversionOptions& options, ConversionConfig& config, 
 }
 
 bool is_adapter(const ConversionJob& job) {
-  return job.loaded.hedgehog.is_object() && !job.loaded.checkpoint.config.contains("hedgehog");
-}
-
-std::optional<Llama> teacher_of(const ConversionJob& job, const ConversionConfig& config) {
-  if (config.finetuning.teacher_factor == 0 || config.finetuning.kind == FinetuningKind::kNone) return std::nullopt;
-  return softmax_model(job, config);
+  return job.loaded.hedgehog.is_object() && !is_export(job.loaded);
 }
 
 bool full_weights(const ConversionJob& job, const ConversionConfig& config) {
-  const bool before = job.loaded.hedgehog.is_object() && job.loaded.hedgehog.value("full_weights", false);
-  return before || (config.finetuning.kind == FinetuningKind::kFull && config.finetuning.tokens > 0);
+  return has_full_weights(job.loaded) || (config.finetuning.kind == FinetuningKind::kFull && config.finetuning.tokens > 0);
 }
 
 Llama softmax_model(const ConversionJob& job, const ConversionConfig& config) {
-  if (job.converted && job.loaded.checkpoint.config.contains("hedgehog")) {
-    return base_model(job.loaded, job.loaded.model.dtype());
-  }
+  if (job.converted && is_export(job.loaded)) return base_model(job.loaded, job.loaded.model.dtype());
   if (full_weights(job, config)) return Llama(job.loaded.checkpoint, job.loaded.model.dtype());
   return job.loaded.model.teacher();
 }

@@ -14,7 +14,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -84,9 +83,6 @@ Llama softmax_model(const ConversionJob& job, const ConversionConfig& config);
 
 /// Whether the model is an adapter on its base, not a checkpoint or an export.
 bool is_adapter(const ConversionJob& job);
-
-/// For --teacher-logits: the softmax model, or nothing if the finetuning has no use for it.
-std::optional<Llama> teacher_of(const ConversionJob& job, const ConversionConfig& config);
 
 /// Whether the result has to carry all weights.
 bool full_weights(const ConversionJob& job, const ConversionConfig& config);

@@ -75,8 +75,7 @@ void run(const ConversionOptions& options) {
 
   const TrainingRun training = training_run(options, config, job, options.output);
   if (options.baseline) check_run(training_run(options, baseline_of(config), job, options.output / "baseline"));
-  const nlohmann::json stages =
-      run_stages(conversion_stages(model, job.training, config, teacher_of(job, config)), training, *progress);
+  const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config), training, *progress);
   ConversionReport report;
   report.model = options.model;
   report.description = describe(config, job, stages);

@@ -63,8 +63,7 @@ void run(const ConversionOptions& options) {
   const Llama* const teacher = softmax ? &*softmax : nullptr;
   const Perplexity before = perplexity(model, job.evaluation, job.perplexity, *progress, teacher);
   const TrainingRun training = training_run(options, config, job, options.output);
-  const nlohmann::json stages =
-      run_stages(conversion_stages(model, job.training, config, teacher_of(job, config)), training, *progress);
+  const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config, softmax), training, *progress);
   nlohmann::json description = describe(config, job, stages);
   write_adapter(options.output, model, full_weights(job, config), description);
   const Perplexity after = perplexity(model, job.evaluation, job.perplexity, *progress, teacher);

@@ -12,15 +12,23 @@ Corpus measured_corpus(const LoadedModel& loaded, const std::vector<std::filesys
   return read_corpus(data, *make_tokenizer(source), limit_tokens, source.chat_template);
 }
 
+bool is_export(const LoadedModel& loaded) {
+  return loaded.checkpoint.config.contains("hedgehog");
+}
+
+bool has_full_weights(const LoadedModel& loaded) {
+  return loaded.hedgehog.is_object() && loaded.hedgehog.value("full_weights", false);
+}
+
 bool has_linear_part(const Llama& model) {
   return std::any_of(model.layers().begin(), model.layers().end(),
                      [](const LlamaLayer& layer) { return layer.attention.config().kind != AttentionKind::kSoftmax; });
 }
 
 Llama base_model(const LoadedModel& loaded, at::ScalarType dtype) {
-  if (!loaded.checkpoint.config.contains("hedgehog")) {
+  if (!is_export(loaded)) {
     // An adapter's checkpoint is its base. Its weights are shared unless the adapter has replaced them.
-    return loaded.hedgehog.value("full_weights", false) ? Llama(loaded.checkpoint, dtype) : loaded.model.teacher();
+    return has_full_weights(loaded) ? Llama(loaded.checkpoint, dtype) : loaded.model.teacher();
   }
   nlohmann::json description = loaded.hedgehog;
   std::string from = loaded.checkpoint.path.string();

@@ -13,6 +13,12 @@ namespace hedgehog::cli {
 /// --data as the model's tokenizer sees it. `limit_tokens` 0: all.
 Corpus measured_corpus(const LoadedModel& loaded, const std::vector<std::filesystem::path>& data, std::int64_t limit_tokens);
 
+/// Whether it is a directory that was exported, itself or below an adapter.
+bool is_export(const LoadedModel& loaded);
+
+/// Whether it is an adapter that replaces all of its base's weights.
+bool has_full_weights(const LoadedModel& loaded);
+
 /// Whether any layer's attention is not softmax: a converted model.
 bool has_linear_part(const Llama& model);
 

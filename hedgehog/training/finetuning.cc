@@ -2,21 +2,16 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/adapter.h"
+#include "hedgehog/models/llama_layer.h"
 #include "hedgehog/training/loss.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
+#include <cmath>
 
 namespace hedgehog {
 namespace {
-
-constexpr std::array kTargets = {"q", "k", "v", "o", "gate", "up", "down"};
-
-std::array<Linear*, kTargets.size()> linears(LlamaLayer& layer) {
-  return {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};
-}
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -54,26 +49,25 @@ nlohmann::json to_json(const FinetuningConfig& config) {
           {"gradient_checkpointing", config.gradient_checkpointing}};
 }
 
-void check_finetuning(const FinetuningConfig& config, Llama& model) {
+void check_finetuning(const FinetuningConfig& config, const Llama& model) {
   check(config.kind != FinetuningKind::kNone && config.tokens > 0 && config.accumulate > 0,
         "finetuning: nothing to do: expected lora or full, tokens and batches a step above 0");
   check(config.teacher_factor >= 0 && config.teacher_factor <= 1, "teacher's logits: expected a factor from 0 to 1, found {}",
         config.teacher_factor);
   if (config.kind != FinetuningKind::kLora) return;
   for (const std::string& target : config.lora_targets) {
-    check(std::find(kTargets.begin(), kTargets.end(), target) != kTargets.end(),
+    check(std::any_of(kLinearSlots.begin(), kLinearSlots.end(), [&](const LinearSlot& slot) { return target == slot.name; }),
           "LoRA: expected targets among q, k, v, o, gate, up, down, found '{}'", target);
   }
   check(config.lora_rank > 0 && !config.lora_targets.empty(), "LoRA: expected a rank above 0 and at least one target");
-  const auto all = linears(model.layers().front());
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    const Linear& linear = *all[i];
+  for (const LinearSlot& slot : kLinearSlots) {
+    const Linear& linear = model.layers().front().*slot.member;
     const std::int64_t most = std::min(linear.weight.size(0), linear.weight.size(1));
-    const bool wanted = contains(config.lora_targets, kTargets[i]);
+    const bool wanted = contains(config.lora_targets, slot.name);
     check(!wanted || config.lora_rank <= most, "LoRA: a rank of {} is more than the {} of the matrix '{}'", config.lora_rank,
-          most, kTargets[i]);
+          most, slot.name);
     if (!linear.lora_a.defined()) continue;
-    check(wanted, "LoRA: the model has one on '{}' already, which the targets leave out", kTargets[i]);
+    check(wanted, "LoRA: the model has one on '{}' already, which the targets leave out", slot.name);
     check(linear.lora_a.size(0) == config.lora_rank, "LoRA: the model has one of rank {} already, the rank asked for is {}",
           linear.lora_a.size(0), config.lora_rank);
     const double alpha = linear.lora_scale * static_cast<double>(config.lora_rank);
@@ -113,11 +107,11 @@ FinetuningStage::~FinetuningStage() {
 void FinetuningStage::start_lora(std::uint64_t seed) {
   std::uint64_t stream = seed * 1000003;
   for (LlamaLayer& layer : model_.layers()) {
-    const auto all = linears(layer);
-    for (std::size_t i = 0; i < all.size(); ++i) {
+    for (const LinearSlot& slot : kLinearSlots) {
       ++stream;
-      if (!contains(config_.lora_targets, kTargets[i]) || all[i]->lora_a.defined()) continue;
-      all[i]->add_lora(config_.lora_rank, config_.lora_alpha, stream);
+      Linear& linear = layer.*slot.member;
+      if (!contains(config_.lora_targets, slot.name) || linear.lora_a.defined()) continue;
+      linear.add_lora(config_.lora_rank, config_.lora_alpha, stream);
     }
   }
 }

@@ -41,11 +41,11 @@ nlohmann::json to_json(const FinetuningConfig& config);
 
 /// Throws Error for a configuration that the stage could not begin with on `model`: LoRA that does not fit its matrices, or
 /// another one than the model has.
-void check_finetuning(const FinetuningConfig& config, Llama& model);
+void check_finetuning(const FinetuningConfig& config, const Llama& model);
 
 class FinetuningStage : public Stage {
  public:
-  /// Starts LoRA (one that is there goes on, if its rank is the same) or makes all weights trainable; both end with the stage.
+  /// Starts LoRA (one that is there goes on, see check_finetuning) or makes all weights trainable; both end with the stage.
   /// `model` and `corpus` must outlive it. Teacher's logits are those of `teacher`, a softmax model whose weights are not being
   /// trained; without one, of the model's own weights as they are now under softmax attention.
   FinetuningStage(Llama& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed,

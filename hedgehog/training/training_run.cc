@@ -95,6 +95,13 @@ void save(TrainingStateStore& store, Stage& stage, Position& position, const Tra
   store.write(tensors, position.to_json());
 }
 
+// What a resumed run goes on from, if there is anything.
+std::optional<TrainingState> begin(TrainingStateStore& store, const TrainingRun& run, Progress& progress) {
+  if (run.resume) return store.read(progress);
+  store.begin_anew();
+  return std::nullopt;
+}
+
 void restore(Stage& stage, const TrainingState& state, const Position& position) {
   const at::NoGradGuard no_gradient;
   for (const auto& [name, tensor] : stage.weights()) {
@@ -116,13 +123,8 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
   check(!problem, "{}: cannot be made: {}", run.directory.string(), problem.message());
   const fs::path state_directory = run.directory / kStateFolder;
   TrainingStateStore store(state_directory, run.identity);
-  std::optional<TrainingState> state;
+  std::optional<TrainingState> state = begin(store, run, progress);
   Position position;
-  if (run.resume) {
-    state = store.read(progress);
-  } else {
-    store.begin_anew();
-  }
   if (state) {
     position = Position::from_json(state->position);
     check(position.stage < stages.size(), "{}: the saved state is in stage {} of {}", state_directory.string(), position.stage,
@@ -179,11 +181,7 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
 void check_run(const TrainingRun& run) {
   TrainingStateStore store(run.directory / kStateFolder, run.identity);
   Progress silent;
-  if (run.resume) {
-    store.read(silent);
-  } else {
-    store.begin_anew();
-  }
+  begin(store, run, silent);
 }
 
 void finish_run(const TrainingRun& run) {
