@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <initializer_list>
 
 namespace hedgehog {
 namespace {
@@ -17,8 +18,16 @@ using torch::autograd::variable_list;
 
 constexpr std::int64_t kGrain = 16384;  // elements that are worth a thread
 
-bool fusible(const at::Tensor& x) {
-  return x.scalar_type() == at::kFloat && x.device().is_cpu();
+/// True where all are on the CPU and of one dtype that the kernels take.
+bool fusible(std::initializer_list<at::Tensor> tensors) {
+  const at::ScalarType dtype = tensors.begin()->scalar_type();
+  return (dtype == at::kFloat || dtype == at::kBFloat16) &&
+         std::all_of(tensors.begin(), tensors.end(),
+                     [dtype](const at::Tensor& x) { return x.scalar_type() == dtype && x.device().is_cpu(); });
+}
+
+Element element_of(const at::Tensor& x) {
+  return x.scalar_type() == at::kFloat ? Element::kFloat32 : Element::kBfloat16;
 }
 
 std::int64_t row_grain(std::int64_t dim) {
@@ -31,16 +40,17 @@ struct NormResult {
 
 NormResult norm_forward(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight, double epsilon) {
   const std::int64_t dim = x.size(-1), rows = dim == 0 ? 0 : x.numel() / dim;
-  NormResult result{{}, at::empty(x.sizes(), x.options()), at::empty({rows}, x.options())};
+  NormResult result{{}, at::empty(x.sizes(), x.options()), at::empty({rows}, x.options().dtype(at::kFloat))};
   if (delta.defined()) result.sum = at::empty(x.sizes(), x.options());
-  const RmsNormRows args{x.const_data_ptr<float>(),
-                         delta.defined() ? delta.const_data_ptr<float>() : nullptr,
-                         weight.const_data_ptr<float>(),
+  const RmsNormRows args{element_of(x),
+                         x.const_data_ptr(),
+                         delta.defined() ? delta.const_data_ptr() : nullptr,
+                         weight.const_data_ptr(),
                          static_cast<float>(epsilon),
                          dim,
-                         delta.defined() ? result.sum.data_ptr<float>() : nullptr,
-                         result.y.data_ptr<float>(),
-                         result.rstd.data_ptr<float>()};
+                         delta.defined() ? result.sum.mutable_data_ptr() : nullptr,
+                         result.y.mutable_data_ptr(),
+                         result.rstd.mutable_data_ptr<float>()};
   at::parallel_for(0, rows, row_grain(dim), [&](std::int64_t begin, std::int64_t end) { rms_norm_rows(args, begin, end); });
   return result;
 }
@@ -49,13 +59,14 @@ at::Tensor norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Te
                          const at::Tensor& dsum) {
   const std::int64_t dim = x.size(-1);
   at::Tensor dx = at::empty(x.sizes(), x.options());
-  const RmsNormBackwardRows args{dy.const_data_ptr<float>(),
-                                 x.const_data_ptr<float>(),
-                                 weight.const_data_ptr<float>(),
+  const RmsNormBackwardRows args{element_of(x),
+                                 dy.const_data_ptr(),
+                                 x.const_data_ptr(),
+                                 weight.const_data_ptr(),
                                  rstd.const_data_ptr<float>(),
-                                 dsum.defined() ? dsum.const_data_ptr<float>() : nullptr,
+                                 dsum.defined() ? dsum.const_data_ptr() : nullptr,
                                  dim,
-                                 dx.data_ptr<float>()};
+                                 dx.mutable_data_ptr()};
   at::parallel_for(0, rstd.numel(), row_grain(dim),
                    [&](std::int64_t begin, std::int64_t end) { rms_norm_backward_rows(args, begin, end); });
   return dx;
@@ -63,7 +74,7 @@ at::Tensor norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Te
 
 at::Tensor weight_gradient(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& rstd) {
   const std::int64_t dim = x.size(-1);
-  return (dy.reshape({-1, dim}) * x.reshape({-1, dim}) * rstd.unsqueeze(-1)).sum(0);
+  return (dy.reshape({-1, dim}) * rstd.unsqueeze(-1) * x.reshape({-1, dim})).sum(0).to(x.scalar_type());
 }
 
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
@@ -106,13 +117,12 @@ struct AddRmsNorm : torch::autograd::Function<AddRmsNorm> {
   }
 };
 
-struct Swiglu : torch::autograd::Function<Swiglu> {
+struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate_any, const at::Tensor& up_any) {
     const at::Tensor gate = gate_any.contiguous(), up = up_any.contiguous();
     at::Tensor y = at::empty(gate.sizes(), gate.options());
-    const float *g = gate.const_data_ptr<float>(), *u = up.const_data_ptr<float>();
-    float* out = y.data_ptr<float>();
-    at::parallel_for(0, y.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) { swiglu_range(g, u, out, begin, end); });
+    const Swiglu args{element_of(gate), gate.const_data_ptr(), up.const_data_ptr(), y.mutable_data_ptr()};
+    at::parallel_for(0, y.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) { swiglu_range(args, begin, end); });
     context->save_for_backward({gate, up});
     return y;
   }
@@ -120,11 +130,11 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor dy = gradients[0].contiguous();
     at::Tensor dgate = at::empty(dy.sizes(), dy.options()), dup = at::empty(dy.sizes(), dy.options());
-    const float *g = saved[0].const_data_ptr<float>(), *u = saved[1].const_data_ptr<float>();
-    const float* in = dy.const_data_ptr<float>();
-    float *dg = dgate.data_ptr<float>(), *du = dup.data_ptr<float>();
+    const SwigluBackward args{
+        element_of(dy),           dy.const_data_ptr(),   saved[0].const_data_ptr(), saved[1].const_data_ptr(),
+        dgate.mutable_data_ptr(), dup.mutable_data_ptr()};
     at::parallel_for(0, dy.numel(), kGrain,
-                     [&](std::int64_t begin, std::int64_t end) { swiglu_backward_range(in, g, u, dg, du, begin, end); });
+                     [&](std::int64_t begin, std::int64_t end) { swiglu_backward_range(args, begin, end); });
     return {dgate, dup};
   }
 };
@@ -132,7 +142,7 @@ struct Swiglu : torch::autograd::Function<Swiglu> {
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
-  if (fusible(x) && fusible(weight)) return RmsNorm::apply(x, weight, epsilon);
+  if (fusible({x, weight})) return RmsNorm::apply(x, weight, epsilon);
   const at::ScalarType statistics = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor wide = x.to(statistics);
   const at::Tensor rstd = (wide.square().mean(-1, /*keepdim=*/true) + epsilon).rsqrt();
@@ -141,7 +151,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
 
 std::pair<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight,
                                                double epsilon) {
-  if (fusible(x) && fusible(delta) && fusible(weight)) {
+  if (fusible({x, delta, weight})) {
     variable_list outputs = AddRmsNorm::apply(x, delta, weight, epsilon);
     return {outputs[0], outputs[1]};
   }
@@ -150,7 +160,7 @@ std::pair<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::Te
 }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  if (fusible(gate) && fusible(up)) return Swiglu::apply(gate, up);
+  if (fusible({gate, up})) return SwigluFunction::apply(gate, up);
   return at::silu(gate) * up;
 }
 

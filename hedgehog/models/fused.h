@@ -1,5 +1,5 @@
 // RMSNorm (arXiv 1910.07467) and SwiGLU (arXiv 2002.05202) as differentiable operators with backward passes of their own.
-// fp32 on the CPU takes one pass over memory; other dtypes are composed of LibTorch's operators, statistics in fp32.
+// fp32 and bf16 on the CPU take one pass over memory, arithmetic in fp32; other dtypes are composed of LibTorch's operators.
 #pragma once
 
 #include <ATen/core/Tensor.h>

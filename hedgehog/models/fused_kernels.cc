@@ -1,4 +1,5 @@
-// RMSNorm, SwiGLU and rotary loops, compiled once for each instruction set that Highway targets.
+// RMSNorm, SwiGLU and rotary loops, compiled once for each instruction set that Highway targets; each is one template for
+// fp32 and bf16.
 #include "hedgehog/models/fused_kernels.h"
 
 #include <cmath>
@@ -20,6 +21,36 @@ using One = hn::CappedTag<float, 1>;
 
 template <class D>
 using Vector = hn::Vec<D>;
+
+template <class D>
+HWY_INLINE Vector<D> load(D d, const float* p) {
+  return hn::LoadU(d, p);
+}
+
+template <class D>
+HWY_INLINE Vector<D> load(D d, const std::uint16_t* p) {
+  const hn::RebindToUnsigned<D> bits;
+  const hn::Rebind<std::uint16_t, D> halves;
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(halves, p))));
+}
+
+template <class D>
+HWY_INLINE void store(Vector<D> v, D d, float* p) {
+  hn::StoreU(v, d, p);
+}
+
+// Rounds to nearest, ties to even, as LibTorch does.
+template <class D>
+HWY_INLINE void store(Vector<D> v, D d, std::uint16_t* p) {
+  const hn::RebindToUnsigned<D> bits;
+  const hn::RebindToSigned<D> integers;
+  const hn::Rebind<std::uint16_t, D> halves;
+  const auto b = hn::BitCast(bits, v);
+  const auto last = hn::And(hn::ShiftRight<16>(b), hn::Set(bits, 1u));
+  const auto rounded = hn::ShiftRight<16>(hn::Add(b, hn::Add(last, hn::Set(bits, 0x7FFFu))));
+  const auto quiet = hn::IfThenElse(hn::RebindMask(bits, hn::IsNaN(v)), hn::Set(bits, 0x7FC0u), rounded);
+  hn::StoreU(hn::DemoteTo(halves, hn::BitCast(integers, quiet)), halves, p);
+}
 
 // Calls body(tag, i) over [0, n): whole vectors, then single elements.
 template <class Body>
@@ -56,93 +87,125 @@ HWY_INLINE Vector<D> sigmoid(D d, Vector<D> x) {
   return hn::IfThenElse(hn::Lt(x, hn::Zero(d)), hn::Mul(e, positive), positive);
 }
 
-void RmsNormRowsTarget(const RmsNormRows& args, std::int64_t begin, std::int64_t end) {
+template <typename T>
+void norm_rows(const RmsNormRows& args, std::int64_t begin, std::int64_t end) {
   const std::int64_t dim = args.dim;
+  const T* HWY_RESTRICT weight = static_cast<const T*>(args.weight);
   for (std::int64_t row = begin; row < end; ++row) {
-    const float* HWY_RESTRICT x = args.x + row * dim;
+    const T* HWY_RESTRICT x = static_cast<const T*>(args.x) + row * dim;
     if (args.delta != nullptr) {
-      const float* HWY_RESTRICT delta = args.delta + row * dim;
-      float* HWY_RESTRICT sum = args.sum + row * dim;
-      over(dim, [&](auto d, std::int64_t i) { hn::StoreU(hn::Add(hn::LoadU(d, x + i), hn::LoadU(d, delta + i)), d, sum + i); });
+      const T* HWY_RESTRICT delta = static_cast<const T*>(args.delta) + row * dim;
+      T* HWY_RESTRICT sum = static_cast<T*>(args.sum) + row * dim;
+      over(dim, [&](auto d, std::int64_t i) { store(hn::Add(load(d, x + i), load(d, delta + i)), d, sum + i); });
       x = sum;
     }
     const float squares = sum_over(dim, [&](auto d, std::int64_t i) {
-      const auto v = hn::LoadU(d, x + i);
+      const auto v = load(d, x + i);
       return hn::Mul(v, v);
     });
     const float rstd = 1.0f / std::sqrt(squares / static_cast<float>(dim) + args.epsilon);
     args.rstd[row] = rstd;
-    float* HWY_RESTRICT y = args.y + row * dim;
+    T* HWY_RESTRICT y = static_cast<T*>(args.y) + row * dim;
     over(dim, [&](auto d, std::int64_t i) {
-      const auto normalised = hn::Mul(hn::LoadU(d, x + i), hn::Set(d, rstd));
-      hn::StoreU(hn::Mul(normalised, hn::LoadU(d, args.weight + i)), d, y + i);
+      const auto normalised = hn::Mul(load(d, x + i), hn::Set(d, rstd));
+      store(hn::Mul(normalised, load(d, weight + i)), d, y + i);
     });
   }
 }
 
-void RmsNormBackwardRowsTarget(const RmsNormBackwardRows& args, std::int64_t begin, std::int64_t end) {
+template <typename T>
+void norm_backward_rows(const RmsNormBackwardRows& args, std::int64_t begin, std::int64_t end) {
   const std::int64_t dim = args.dim;
+  const T* HWY_RESTRICT weight = static_cast<const T*>(args.weight);
   for (std::int64_t row = begin; row < end; ++row) {
-    const float* HWY_RESTRICT dy = args.dy + row * dim;
-    const float* HWY_RESTRICT x = args.x + row * dim;
-    float* HWY_RESTRICT dx = args.dx + row * dim;
-    const float dot = sum_over(dim, [&](auto d, std::int64_t i) {
-      return hn::Mul(hn::Mul(hn::LoadU(d, dy + i), hn::LoadU(d, args.weight + i)), hn::LoadU(d, x + i));
-    });
+    const T* HWY_RESTRICT dy = static_cast<const T*>(args.dy) + row * dim;
+    const T* HWY_RESTRICT x = static_cast<const T*>(args.x) + row * dim;
+    T* HWY_RESTRICT dx = static_cast<T*>(args.dx) + row * dim;
+    const float dot = sum_over(
+        dim, [&](auto d, std::int64_t i) { return hn::Mul(hn::Mul(load(d, dy + i), load(d, weight + i)), load(d, x + i)); });
     const float rstd = args.rstd[row];
     const float pull = -dot / static_cast<float>(dim) * rstd * rstd * rstd;
-    const float* dsum = args.dsum == nullptr ? nullptr : args.dsum + row * dim;
+    const T* dsum = args.dsum == nullptr ? nullptr : static_cast<const T*>(args.dsum) + row * dim;
     over(dim, [&](auto d, std::int64_t i) {
-      const auto g = hn::Mul(hn::LoadU(d, dy + i), hn::LoadU(d, args.weight + i));
-      auto value = hn::MulAdd(hn::LoadU(d, x + i), hn::Set(d, pull), hn::Mul(g, hn::Set(d, rstd)));
-      if (dsum != nullptr) value = hn::Add(value, hn::LoadU(d, dsum + i));
-      hn::StoreU(value, d, dx + i);
+      const auto g = hn::Mul(load(d, dy + i), load(d, weight + i));
+      auto value = hn::MulAdd(load(d, x + i), hn::Set(d, pull), hn::Mul(g, hn::Set(d, rstd)));
+      if (dsum != nullptr) value = hn::Add(value, load(d, dsum + i));
+      store(value, d, dx + i);
     });
   }
 }
 
-void SwigluTarget(const float* gate, const float* up, float* y, std::int64_t begin, std::int64_t end) {
+template <typename T>
+void swiglu(const Swiglu& args, std::int64_t begin, std::int64_t end) {
+  const T *gate = static_cast<const T*>(args.gate), *up = static_cast<const T*>(args.up);
+  T* y = static_cast<T*>(args.y);
   over(end - begin, [&](auto d, std::int64_t offset) {
     const std::int64_t i = begin + offset;
-    const auto g = hn::LoadU(d, gate + i);
-    hn::StoreU(hn::Mul(hn::Mul(g, sigmoid(d, g)), hn::LoadU(d, up + i)), d, y + i);
+    const auto g = load(d, gate + i);
+    store(hn::Mul(hn::Mul(g, sigmoid(d, g)), load(d, up + i)), d, y + i);
   });
 }
 
-void SwigluBackwardTarget(const float* dy, const float* gate, const float* up, float* dgate, float* dup, std::int64_t begin,
-                          std::int64_t end) {
+template <typename T>
+void swiglu_backward(const SwigluBackward& args, std::int64_t begin, std::int64_t end) {
+  const T *dy = static_cast<const T*>(args.dy), *gate = static_cast<const T*>(args.gate), *up = static_cast<const T*>(args.up);
+  T *dgate = static_cast<T*>(args.dgate), *dup = static_cast<T*>(args.dup);
   over(end - begin, [&](auto d, std::int64_t offset) {
     const std::int64_t i = begin + offset;
-    const auto g = hn::LoadU(d, gate + i);
-    const auto gradient = hn::LoadU(d, dy + i);
+    const auto g = load(d, gate + i);
+    const auto gradient = load(d, dy + i);
     const auto s = sigmoid(d, g);
     const auto silu = hn::Mul(g, s);
-    hn::StoreU(hn::Mul(gradient, silu), d, dup + i);
+    store(hn::Mul(gradient, silu), d, dup + i);
     // silu'(g) = s + silu · (1 − s)
     const auto slope = hn::MulAdd(silu, hn::Sub(hn::Set(d, 1.0f), s), s);
-    hn::StoreU(hn::Mul(hn::Mul(gradient, hn::LoadU(d, up + i)), slope), d, dgate + i);
+    store(hn::Mul(hn::Mul(gradient, load(d, up + i)), slope), d, dgate + i);
   });
 }
 
-void RotateRowsTarget(const RotateRows& args, std::int64_t begin, std::int64_t end) {
+template <typename T>
+void rotate(const RotateRows& args, std::int64_t begin, std::int64_t end) {
   const std::int64_t half = args.dim / 2;
   for (std::int64_t row = begin; row < end; ++row) {
     const std::int64_t position = row % args.length;
     const std::int64_t head = row / args.length % args.heads;
     const std::int64_t batch = row / (args.length * args.heads);
-    const float* HWY_RESTRICT x = args.x + batch * args.x_batch + head * args.x_head + position * args.x_row;
-    float* HWY_RESTRICT y = args.y + batch * args.y_batch + head * args.y_head + position * args.y_row;
+    const T* HWY_RESTRICT x = static_cast<const T*>(args.x) + batch * args.x_batch + head * args.x_head + position * args.x_row;
+    T* HWY_RESTRICT y = static_cast<T*>(args.y) + batch * args.y_batch + head * args.y_head + position * args.y_row;
     const float* HWY_RESTRICT cos = args.cos + batch * args.table_batch + position * args.dim;
     const float* HWY_RESTRICT sin = args.sin + batch * args.table_batch + position * args.dim;
     over(half, [&](auto d, std::int64_t i) {
-      const auto a = hn::LoadU(d, x + i);
-      const auto b = hn::LoadU(d, x + half + i);
-      const auto c = hn::LoadU(d, cos + i);
-      const auto s = hn::Mul(hn::LoadU(d, sin + i), hn::Set(d, args.direction));
-      hn::StoreU(hn::NegMulAdd(b, s, hn::Mul(a, c)), d, y + i);
-      hn::StoreU(hn::MulAdd(a, s, hn::Mul(b, c)), d, y + half + i);
+      const auto a = load(d, x + i);
+      const auto b = load(d, x + half + i);
+      const auto c = load(d, cos + i);
+      const auto s = hn::Mul(load(d, sin + i), hn::Set(d, args.direction));
+      store(hn::NegMulAdd(b, s, hn::Mul(a, c)), d, y + i);
+      store(hn::MulAdd(a, s, hn::Mul(b, c)), d, y + half + i);
     });
   }
+}
+
+// The loops for both elements behind one name, which Highway exports.
+void RmsNormRowsTarget(const RmsNormRows& args, std::int64_t begin, std::int64_t end) {
+  args.element == Element::kFloat32 ? norm_rows<float>(args, begin, end) : norm_rows<std::uint16_t>(args, begin, end);
+}
+
+void RmsNormBackwardRowsTarget(const RmsNormBackwardRows& args, std::int64_t begin, std::int64_t end) {
+  args.element == Element::kFloat32 ? norm_backward_rows<float>(args, begin, end)
+                                    : norm_backward_rows<std::uint16_t>(args, begin, end);
+}
+
+void SwigluTarget(const Swiglu& args, std::int64_t begin, std::int64_t end) {
+  args.element == Element::kFloat32 ? swiglu<float>(args, begin, end) : swiglu<std::uint16_t>(args, begin, end);
+}
+
+void SwigluBackwardTarget(const SwigluBackward& args, std::int64_t begin, std::int64_t end) {
+  args.element == Element::kFloat32 ? swiglu_backward<float>(args, begin, end)
+                                    : swiglu_backward<std::uint16_t>(args, begin, end);
+}
+
+void RotateRowsTarget(const RotateRows& args, std::int64_t begin, std::int64_t end) {
+  args.element == Element::kFloat32 ? rotate<float>(args, begin, end) : rotate<std::uint16_t>(args, begin, end);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -166,13 +229,12 @@ void rms_norm_backward_rows(const RmsNormBackwardRows& args, std::int64_t begin,
   HWY_DYNAMIC_DISPATCH(RmsNormBackwardRowsTarget)(args, begin, end);
 }
 
-void swiglu_range(const float* gate, const float* up, float* y, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(SwigluTarget)(gate, up, y, begin, end);
+void swiglu_range(const Swiglu& args, std::int64_t begin, std::int64_t end) {
+  HWY_DYNAMIC_DISPATCH(SwigluTarget)(args, begin, end);
 }
 
-void swiglu_backward_range(const float* dy, const float* gate, const float* up, float* dgate, float* dup, std::int64_t begin,
-                           std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(SwigluBackwardTarget)(dy, gate, up, dgate, dup, begin, end);
+void swiglu_backward_range(const SwigluBackward& args, std::int64_t begin, std::int64_t end) {
+  HWY_DYNAMIC_DISPATCH(SwigluBackwardTarget)(args, begin, end);
 }
 
 void rotate_rows(const RotateRows& args, std::int64_t begin, std::int64_t end) {

@@ -1,37 +1,57 @@
 // Element-wise arithmetic of the Llama block on plain pointers, one pass over memory each, for every instruction set by
-// Highway. Rows are contiguous fp32. fused.h has the differentiable operators over these.
+// Highway. Rows are contiguous, fp32 or bf16; arithmetic is fp32. fused.h has the differentiable operators over these.
 #pragma once
 
 #include <cstdint>
 
 namespace hedgehog {
 
-/// y = w · s / rms(s), s = x + delta; `delta` and `sum` (s) may be null together. rstd[row] = 1 / rms.
+/// What the untyped pointers of one call point to; bf16 as its 16 bits.
+enum class Element { kFloat32, kBfloat16 };
+
+/// y = w · s / rms(s), s = x + delta; `delta` and `sum` (s) may be null together. rstd[row] = 1 / rms. With bf16 the rounded
+/// sum is what the norm sees.
 struct RmsNormRows {
-  const float *x, *delta, *weight;
+  Element element;
+  const void *x, *delta, *weight;
   float epsilon;
   std::int64_t dim;
-  float *sum, *y, *rstd;
+  void *sum, *y;
+  float* rstd;
 };
 void rms_norm_rows(const RmsNormRows& args, std::int64_t begin, std::int64_t end);
 
 /// dx = dsum + rstd · (g − x · rstd² · mean(g · x)), g = dy · w; `dsum` may be null.
 struct RmsNormBackwardRows {
-  const float *dy, *x, *weight, *rstd, *dsum;
+  Element element;
+  const void *dy, *x, *weight;
+  const float* rstd;
+  const void* dsum;
   std::int64_t dim;
-  float* dx;
+  void* dx;
 };
 void rms_norm_backward_rows(const RmsNormBackwardRows& args, std::int64_t begin, std::int64_t end);
 
 /// y = silu(gate) · up.
-void swiglu_range(const float* gate, const float* up, float* y, std::int64_t begin, std::int64_t end);
-void swiglu_backward_range(const float* dy, const float* gate, const float* up, float* dgate, float* dup, std::int64_t begin,
-                           std::int64_t end);
+struct Swiglu {
+  Element element;
+  const void *gate, *up;
+  void* y;
+};
+void swiglu_range(const Swiglu& args, std::int64_t begin, std::int64_t end);
+
+struct SwigluBackward {
+  Element element;
+  const void *dy, *gate, *up;
+  void *dgate, *dup;
+};
+void swiglu_backward_range(const SwigluBackward& args, std::int64_t begin, std::int64_t end);
 
 /// The two halves of each row turned by the angles of its position: [a, b] to [a·cos − b·sin, b·cos + a·sin].
 struct RotateRows {
-  const float* x;
-  float* y;
+  Element element;
+  const void* x;
+  void* y;
   const float *cos, *sin;
   std::int64_t heads, length, dim;                   // a row is one of [batch, heads, length]
   std::int64_t x_batch, x_head, x_row;               // strides

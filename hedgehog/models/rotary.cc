@@ -83,8 +83,9 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   // which reads [batch, length, heads, dim].
   at::Tensor y = direction > 0 ? at::empty({batch, heads, length, dim}, x.options())
                                : at::empty({batch, length, heads, dim}, x.options()).transpose(1, 2);
-  const RotateRows args{x.const_data_ptr<float>(),
-                        y.data_ptr<float>(),
+  const RotateRows args{x.scalar_type() == at::kFloat ? Element::kFloat32 : Element::kBfloat16,
+                        x.const_data_ptr(),
+                        y.mutable_data_ptr(),
                         cos.const_data_ptr<float>(),
                         sin.const_data_ptr<float>(),
                         heads,
@@ -136,7 +137,7 @@ at::Tensor apply_rotary(const at::Tensor& x, const RotaryTable& table) {
             (table.cos.dim() == 2 || table.cos.size(0) == 1 || table.cos.size(0) == x.size(0)),
         "a rotary table of {} rows and {} dimensions does not fit {} rows and {} dimensions", table.cos.size(-2),
         table.cos.size(-1), x.size(-2), x.size(-1));
-  if (x.scalar_type() == at::kFloat && x.device().is_cpu()) {
+  if ((x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.device().is_cpu()) {
     return Rotation::apply(x, table.cos.contiguous(), table.sin.contiguous());
   }
   const bool batched = table.cos.dim() == 3;

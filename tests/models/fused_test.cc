@@ -5,6 +5,8 @@
 
 #include <torch/csrc/autograd/autograd.h>
 
+#include <limits>
+
 namespace hedgehog {
 namespace {
 
@@ -77,6 +79,25 @@ TEST(RmsNormTest, LowPrecisionKeepsStatisticsInFp32) {
   EXPECT_LE(relative_difference(y, reference_norm(x.to(at::kDouble), w.to(at::kDouble), 1e-5)), 5e-3);
 }
 
+// bf16 is read, computed in fp32 and rounded once: the same bits as fp32's results rounded by LibTorch.
+TEST(RmsNormTest, Bf16IsFp32RoundedOnce) {
+  for (const auto& shape : kShapes) {
+    SCOPED_TRACE(::testing::PrintToString(shape));
+    const at::Tensor x0 = random_normal(shape, 1).to(at::kBFloat16), d0 = random_normal(shape, 4).to(at::kBFloat16);
+    const at::Tensor w = random_normal({shape.back()}, 2).to(at::kBFloat16), g = random_normal(shape, 3).to(at::kBFloat16);
+    at::Tensor x = leaf(x0, at::kBFloat16), d = leaf(d0, at::kBFloat16);
+    const auto [sum, y] = add_rms_norm(x, d, w, 1e-5);
+    EXPECT_TRUE(at::equal(sum, (x0.to(at::kFloat) + d0.to(at::kFloat)).to(at::kBFloat16)));
+    at::Tensor wide = leaf(sum, at::kFloat);
+    const at::Tensor expected = rms_norm(wide, w.to(at::kFloat), 1e-5);
+    EXPECT_TRUE(at::equal(y, expected.to(at::kBFloat16)));
+    y.backward(g);
+    expected.backward(g.to(at::kFloat));
+    EXPECT_TRUE(at::equal(x.grad(), wide.grad().to(at::kBFloat16)));
+    EXPECT_TRUE(at::equal(x.grad(), d.grad()));
+  }
+}
+
 TEST(SwigluTest, EqualsFormulaAndItsGradients) {
   for (const auto& shape : kShapes) {
     SCOPED_TRACE(::testing::PrintToString(shape));
@@ -90,6 +111,25 @@ TEST(SwigluTest, EqualsFormulaAndItsGradients) {
     EXPECT_LE(relative_difference(gate.grad(), gater.grad()), 1e-6);
     EXPECT_LE(relative_difference(up.grad(), upr.grad()), 1e-6);
   }
+}
+
+TEST(SwigluTest, Bf16IsFp32RoundedOnce) {
+  for (const auto& shape : kShapes) {
+    SCOPED_TRACE(::testing::PrintToString(shape));
+    const at::Tensor gate0 = (random_normal(shape, 1) * 4).to(at::kBFloat16), up0 = random_normal(shape, 2).to(at::kBFloat16);
+    const at::Tensor g = random_normal(shape, 3).to(at::kBFloat16);
+    at::Tensor gate = leaf(gate0, at::kBFloat16), up = leaf(up0, at::kBFloat16);
+    at::Tensor wide_gate = leaf(gate0, at::kFloat), wide_up = leaf(up0, at::kFloat);
+    const at::Tensor y = swiglu(gate, up), expected = swiglu(wide_gate, wide_up);
+    EXPECT_TRUE(at::equal(y, expected.to(at::kBFloat16)));
+    y.backward(g);
+    expected.backward(g.to(at::kFloat));
+    EXPECT_TRUE(at::equal(gate.grad(), wide_gate.grad().to(at::kBFloat16)));
+    EXPECT_TRUE(at::equal(up.grad(), wide_up.grad().to(at::kBFloat16)));
+  }
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const at::Tensor up = at::tensor({nan, -nan, 1.0f}).to(at::kBFloat16);
+  EXPECT_EQ(at::isnan(swiglu(at::ones_like(up), up)).sum().item<std::int64_t>(), 2);
 }
 
 TEST(SwigluTest, NoNanAtTheEndsOfTheRange) {

@@ -38,6 +38,18 @@ TEST(RotaryTest, RotatesPairsAndBackwardIsTheInverse) {
   }
 }
 
+TEST(RotaryTest, Bf16IsFp32RoundedOnce) {
+  const RotaryTable table = rotary_table({}, 20, at::arange(9));
+  at::Tensor x = random_normal({2, 3, 9, 20}, 1).to(at::kBFloat16).requires_grad_(true);
+  at::Tensor wide = x.detach().to(at::kFloat).requires_grad_(true);
+  const at::Tensor y = apply_rotary(x, table), expected = apply_rotary(wide, table);
+  EXPECT_TRUE(at::equal(y, expected.to(at::kBFloat16)));
+  const at::Tensor g = random_normal(y.sizes(), 2).to(at::kBFloat16);
+  y.backward(g);
+  expected.backward(g.to(at::kFloat));
+  EXPECT_TRUE(at::equal(x.grad(), wide.grad().to(at::kBFloat16)));
+}
+
 TEST(RotaryTest, GradientThatIsExpandedOrTransposed) {
   const RotaryTable table = rotary_table({}, 8, at::arange(5));
   at::Tensor x = random_normal({1, 2, 5, 8}, 1).requires_grad_(true), z = x.detach().clone().requires_grad_(true);

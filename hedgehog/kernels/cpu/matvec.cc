@@ -8,6 +8,7 @@
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/matvec.cc"
 #include <hwy/foreach_target.h>
 // foreach_target.h comes before highway.h.
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
@@ -38,74 +39,75 @@ HWY_INLINE float widen(std::uint16_t w) {
   return value;
 }
 
-// kOutputs rows of W against kRows vectors: each vector of W is loaded once, each product has one accumulator of its own, so
-// that its order of summation is the same in every block shape.
-template <int kOutputs, int kRows, typename Weight>
-HWY_INLINE void block(const Matvec& m, const Weight* HWY_RESTRICT weight, std::int64_t output) {
+// W is read as one stream, row after row: several rows at a time would be as many streams, each too short for the processor's
+// prefetcher to find (576 inputs in bf16: 18 cache lines). Asking for W this far ahead hides the rest of the memory's latency.
+constexpr std::int64_t kPrefetchBytes = 4096;
+
+// Each sum runs in so many interleaved chains, which hide the latency of the additions; as many for any number of vectors, so
+// that the order of summation does not depend on it.
+constexpr int kChains = 4;
+
+// One row of W against kRows vectors.
+template <int kRows, typename Weight>
+HWY_INLINE void row(const Matvec& m, const Weight* HWY_RESTRICT w, std::int64_t output) {
   const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(Floats()));
   const std::int64_t inputs = m.inputs;
-  const Weight* HWY_RESTRICT w = weight + output * inputs;
-  Vector sum[kOutputs][kRows];
-#pragma GCC unroll 8
-  for (int o = 0; o < kOutputs; ++o) {
+  Vector sum[kRows][kChains];
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      sum[o][r] = hn::Zero(Floats());
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int c = 0; c < kChains; ++c) {
+      sum[r][c] = hn::Zero(Floats());
     }
   }
   std::int64_t i = 0;
-  for (; i + lanes <= inputs; i += lanes) {
-    Vector x[kRows];
+  for (; i + kChains * lanes <= inputs; i += kChains * lanes) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      x[r] = hn::LoadU(Floats(), m.x + r * inputs + i);
-    }
-#pragma GCC unroll 8
-    for (int o = 0; o < kOutputs; ++o) {
-      const Vector v = load(w + o * inputs + i);
+    for (int c = 0; c < kChains; ++c) {
+      const std::int64_t at = i + c * lanes;
+      hwy::Prefetch(w + at + kPrefetchBytes / static_cast<std::int64_t>(sizeof(Weight)));
+      const Vector v = load(w + at);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        sum[o][r] = hn::MulAdd(v, x[r], sum[o][r]);
+        sum[r][c] = hn::MulAdd(v, hn::LoadU(Floats(), m.x + r * inputs + at), sum[r][c]);
       }
     }
   }
-#pragma GCC unroll 8
-  for (int o = 0; o < kOutputs; ++o) {
 #pragma GCC unroll 4
-    for (int r = 0; r < kRows; ++r) {
-      float total = hn::GetLane(hn::SumOfLanes(Floats(), sum[o][r]));
-      for (std::int64_t rest = i; rest < inputs; ++rest) {
-        total += widen(w[o * inputs + rest]) * m.x[r * inputs + rest];
-      }
-      m.y[r * m.outputs + output + o] = m.bias == nullptr ? total : total + m.bias[output + o];
+  for (int r = 0; r < kRows; ++r) {
+    const float* x = m.x + r * inputs;
+    Vector all = hn::Add(hn::Add(sum[r][0], sum[r][1]), hn::Add(sum[r][2], sum[r][3]));
+    std::int64_t rest = i;
+    for (; rest + lanes <= inputs; rest += lanes) {
+      all = hn::MulAdd(load(w + rest), hn::LoadU(Floats(), x + rest), all);
     }
+    float total = hn::GetLane(hn::SumOfLanes(Floats(), all));
+    for (; rest < inputs; ++rest) {
+      total += widen(w[rest]) * x[rest];
+    }
+    m.y[r * m.outputs + output] = m.bias == nullptr ? total : total + m.bias[output];
   }
 }
 
-template <int kOutputs, int kRows, typename Weight>
+template <int kRows, typename Weight>
 void outputs(const Matvec& m, std::int64_t first, std::int64_t last) {
   const Weight* weight = static_cast<const Weight*>(m.weight);
-  std::int64_t output = first;
-  for (; output + kOutputs <= last; output += kOutputs) {
-    block<kOutputs, kRows>(m, weight, output);
-  }
-  for (; output < last; ++output) {
-    block<1, kRows>(m, weight, output);
+  for (std::int64_t output = first; output < last; ++output) {
+    row<kRows>(m, weight + output * m.inputs, output);
   }
 }
 
-// Blocks as tall as 16 vector registers allow.
 template <typename Weight>
 void rows(const Matvec& m, std::int64_t first, std::int64_t last) {
   switch (m.rows) {
     case 1:
-      return outputs<4, 1, Weight>(m, first, last);
+      return outputs<1, Weight>(m, first, last);
     case 2:
-      return outputs<4, 2, Weight>(m, first, last);
+      return outputs<2, Weight>(m, first, last);
     case 3:
-      return outputs<3, 3, Weight>(m, first, last);
+      return outputs<3, Weight>(m, first, last);
     default:
-      return outputs<2, 4, Weight>(m, first, last);
+      return outputs<4, Weight>(m, first, last);
   }
 }
 
