@@ -59,7 +59,7 @@ void evaluate(const ConversionOptions& options, const ConversionConfig& config, 
   report.heads = fidelity(model, job.evaluation, 4, length, progress);
 }
 
-void run(const ConversionOptions& options) {
+void run_convert(const ConversionOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   const std::unique_ptr<Progress> progress = make_progress();
@@ -112,7 +112,7 @@ void add_convert(CLI::App& program) {
   verb->add_flag("--baseline", options->baseline,
                  "also finetune the softmax model with the same steps and tokens, and report the ratio of perplexities");
   verb->add_option("--export", options->export_directory, "also write a Hugging Face directory")->type_name("DIR");
-  verb->callback([options] { run(*options); });
+  verb->callback([options] { run_convert(*options); });
 }
 
 }  // namespace hedgehog::cli

@@ -12,7 +12,7 @@ nlohmann::json to_json(const Attention::DistillationLoss& loss) {
   return {{"cross_entropy", loss.cross_entropy}, {"kl", loss.kl}, {"output_error", loss.output_error}};
 }
 
-void run(const ConversionOptions& options) {
+void run_distill(const ConversionOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   const std::unique_ptr<Progress> progress = make_progress();
@@ -63,7 +63,7 @@ void add_distill(CLI::App& program) {
   auto options = std::make_shared<ConversionOptions>();
   CLI::App* verb = program.add_subcommand("distill", "Teach each layer's feature maps to imitate softmax, and no more");
   add_conversion_options(*verb, *options);
-  verb->callback([options] { run(*options); });
+  verb->callback([options] { run_distill(*options); });
 }
 
 }  // namespace hedgehog::cli

@@ -47,7 +47,7 @@ void print_table(const Perplexity& result, const std::optional<Controls>& contro
   }
 }
 
-void run(const EvalOptions& options) {
+void run_eval(const EvalOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
@@ -104,7 +104,7 @@ void add_eval(CLI::App& program) {
       ->type_name("MODEL")
       ->excludes(none);
   add_common_options(*verb, options->common);
-  verb->callback([options] { run(*options); });
+  verb->callback([options] { run_eval(*options); });
 }
 
 }  // namespace hedgehog::cli

@@ -25,7 +25,7 @@ std::int64_t bytes_in(const fs::path& folder) {
   return bytes;
 }
 
-void run(const ExportOptions& options) {
+void run_export(const ExportOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   check_export_directory(options.output);
@@ -49,7 +49,7 @@ void add_export(CLI::App& program) {
   verb->add_option("model", options->model, "an adapter or a checkpoint")->required()->type_name("MODEL");
   verb->add_option("-o,--output", options->output, "the folder to write")->required()->type_name("DIR");
   add_common_options(*verb, options->common);
-  verb->callback([options] { run(*options); });
+  verb->callback([options] { run_export(*options); });
 }
 
 }  // namespace hedgehog::cli

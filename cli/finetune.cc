@@ -47,7 +47,7 @@ std::optional<Llama> reference(const ConversionJob& job, const ConversionConfig&
   }
 }
 
-void run(const ConversionOptions& options) {
+void run_finetune(const ConversionOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   const std::unique_ptr<Progress> progress = make_progress();
@@ -99,7 +99,7 @@ void add_finetune(CLI::App& program) {
   auto options = std::make_shared<ConversionOptions>();
   CLI::App* verb = program.add_subcommand("finetune", "Finetune a converted model, or the softmax model with the same recipe");
   add_conversion_options(*verb, *options);
-  verb->callback([options] { run(*options); });
+  verb->callback([options] { run_finetune(*options); });
 }
 
 }  // namespace hedgehog::cli

@@ -70,7 +70,7 @@ void print_statistics(const GenerationResult& result) {
              static_cast<double>(result.state_bytes) / (1 << 20), result.stop_reason);
 }
 
-void run(GenerateOptions& options, const CLI::App& verb) {
+void run_generate(GenerateOptions& options, const CLI::App& verb) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   const std::string text = read_prompt_text(options, verb);
@@ -157,7 +157,7 @@ void add_generate(CLI::App& program) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb->add_flag("--ignore-end", request.ignore_end, "go on past the model's end of text");
   add_common_options(*verb, options->common);
-  verb->callback([options, verb] { run(*options, *verb); });
+  verb->callback([options, verb] { run_generate(*options, *verb); });
 }
 
 }  // namespace hedgehog::cli

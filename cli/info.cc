@@ -160,7 +160,7 @@ void print_text(json fields) {
   if (!tensors.is_null()) print_tensors(tensors);
 }
 
-void run(const InfoOptions& options) {
+void run_info(const InfoOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   json fields = {{"version", HEDGEHOG_VERSION}, {"machine", machine_fields()}};
@@ -170,7 +170,7 @@ void run(const InfoOptions& options) {
   }
   if (!options.common.json) return print_text(std::move(fields));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  print_json("info", options.model, options.common, seconds, std::move(fields));
+  print_json("info", options.model, options.common, seconds, fields);
 }
 
 }  // namespace
@@ -181,7 +181,7 @@ void add_info(CLI::App& program) {
   verb->add_option("model", options->model, "a checkpoint, an adapter or an exported directory")->type_name("MODEL");
   verb->add_flag("--tensors", options->tensors, "list every tensor as it is stored");
   add_common_options(*verb, options->common);
-  verb->callback([options] { run(*options); });
+  verb->callback([options] { run_info(*options); });
 }
 
 }  // namespace hedgehog::cli

@@ -71,7 +71,7 @@ nlohmann::json to_json(const std::vector<HeadFidelity>& heads) {
   return list;
 }
 
-void run(const InspectOptions& options) {
+void run_inspect(const InspectOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   const LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
@@ -100,7 +100,7 @@ void add_inspect(CLI::App& program) {
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24))
       ->capture_default_str();
   add_common_options(*verb, options->common);
-  verb->callback([options] { run(*options); });
+  verb->callback([options] { run_inspect(*options); });
 }
 
 }  // namespace hedgehog::cli

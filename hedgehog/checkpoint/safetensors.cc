@@ -13,8 +13,6 @@
 namespace hedgehog {
 namespace {
 
-constexpr std::uint64_t kLongestHeader = 100'000'000;
-
 struct HeaderEntry {
   TensorInfo info;
   std::uint64_t begin = 0, end = 0;  // from the start of the buffer that follows the header

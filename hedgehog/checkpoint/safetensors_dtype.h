@@ -1,13 +1,18 @@
-// The element types of the safetensors format, in the order in which its writer sorts: that of their alignment.
+// What reader and writer of the safetensors format share: the longest header, and the element types in the order in which a
+// writer sorts: that of their alignment.
 #pragma once
 
 #include <c10/core/ScalarType.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string_view>
 
 namespace hedgehog {
+
+/// Bytes of JSON that the format allows before the data.
+inline constexpr std::uint64_t kLongestHeader = 100'000'000;
 
 struct SafetensorsDtype {
   std::string_view name;

@@ -16,8 +16,6 @@
 namespace hedgehog {
 namespace {
 
-constexpr std::size_t kLongestHeader = 100'000'000;
-
 struct Writable {
   const std::string* name;
   const at::Tensor* tensor;

@@ -12,7 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kPiece = 64 << 10;
+constexpr std::size_t kReadBytes = 64 << 10;
 
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -49,14 +49,14 @@ bool TextFile::read_more(std::string& text) {
   Source& source = *source_;
   const auto bytes = source.file.bytes();
   if (source.zstd == nullptr) {
-    const std::size_t count = std::min(kPiece, bytes.size() - source.position);
+    const std::size_t count = std::min(kReadBytes, bytes.size() - source.position);
     text.append(reinterpret_cast<const char*>(bytes.data()) + source.position, count);
     source.position += count;
     return count > 0;
   }
   const std::size_t before = text.size();
-  text.resize(before + kPiece);
-  ZSTD_outBuffer output{text.data() + before, kPiece, 0};
+  text.resize(before + kReadBytes);
+  ZSTD_outBuffer output{text.data() + before, kReadBytes, 0};
   ZSTD_inBuffer input{bytes.data(), bytes.size(), source.position};
   // An ended frame leaves nothing behind; inside one the decoder may hold output even when all input is taken.
   while (output.pos == 0 && (input.pos < input.size || source.inside_frame)) {

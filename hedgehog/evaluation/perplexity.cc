@@ -5,6 +5,7 @@
 #include "hedgehog/evaluation/windows.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 #include <string_view>

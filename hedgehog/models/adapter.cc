@@ -11,6 +11,7 @@
 #include "hedgehog/models/llama_layer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <set>

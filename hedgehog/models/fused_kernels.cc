@@ -186,25 +186,25 @@ void rotate(const RotateRows& args, std::int64_t begin, std::int64_t end) {
 }
 
 // The loops for both elements behind one name, which Highway exports.
-void RmsNormRowsTarget(const RmsNormRows& args, std::int64_t begin, std::int64_t end) {
+void rms_norm_rows_target(const RmsNormRows& args, std::int64_t begin, std::int64_t end) {
   args.element == Element::kFloat32 ? norm_rows<float>(args, begin, end) : norm_rows<std::uint16_t>(args, begin, end);
 }
 
-void RmsNormBackwardRowsTarget(const RmsNormBackwardRows& args, std::int64_t begin, std::int64_t end) {
+void rms_norm_backward_rows_target(const RmsNormBackwardRows& args, std::int64_t begin, std::int64_t end) {
   args.element == Element::kFloat32 ? norm_backward_rows<float>(args, begin, end)
                                     : norm_backward_rows<std::uint16_t>(args, begin, end);
 }
 
-void SwigluTarget(const Swiglu& args, std::int64_t begin, std::int64_t end) {
+void swiglu_target(const Swiglu& args, std::int64_t begin, std::int64_t end) {
   args.element == Element::kFloat32 ? swiglu<float>(args, begin, end) : swiglu<std::uint16_t>(args, begin, end);
 }
 
-void SwigluBackwardTarget(const SwigluBackward& args, std::int64_t begin, std::int64_t end) {
+void swiglu_backward_target(const SwigluBackward& args, std::int64_t begin, std::int64_t end) {
   args.element == Element::kFloat32 ? swiglu_backward<float>(args, begin, end)
                                     : swiglu_backward<std::uint16_t>(args, begin, end);
 }
 
-void RotateRowsTarget(const RotateRows& args, std::int64_t begin, std::int64_t end) {
+void rotate_rows_target(const RotateRows& args, std::int64_t begin, std::int64_t end) {
   args.element == Element::kFloat32 ? rotate<float>(args, begin, end) : rotate<std::uint16_t>(args, begin, end);
 }
 
@@ -215,30 +215,30 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace hedgehog {
 
-HWY_EXPORT(RmsNormRowsTarget);
-HWY_EXPORT(RmsNormBackwardRowsTarget);
-HWY_EXPORT(SwigluTarget);
-HWY_EXPORT(SwigluBackwardTarget);
-HWY_EXPORT(RotateRowsTarget);
+HWY_EXPORT(rms_norm_rows_target);
+HWY_EXPORT(rms_norm_backward_rows_target);
+HWY_EXPORT(swiglu_target);
+HWY_EXPORT(swiglu_backward_target);
+HWY_EXPORT(rotate_rows_target);
 
 void rms_norm_rows(const RmsNormRows& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(RmsNormRowsTarget)(args, begin, end);
+  HWY_DYNAMIC_DISPATCH(rms_norm_rows_target)(args, begin, end);
 }
 
 void rms_norm_backward_rows(const RmsNormBackwardRows& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(RmsNormBackwardRowsTarget)(args, begin, end);
+  HWY_DYNAMIC_DISPATCH(rms_norm_backward_rows_target)(args, begin, end);
 }
 
 void swiglu_range(const Swiglu& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(SwigluTarget)(args, begin, end);
+  HWY_DYNAMIC_DISPATCH(swiglu_target)(args, begin, end);
 }
 
 void swiglu_backward_range(const SwigluBackward& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(SwigluBackwardTarget)(args, begin, end);
+  HWY_DYNAMIC_DISPATCH(swiglu_backward_target)(args, begin, end);
 }
 
 void rotate_rows(const RotateRows& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(RotateRowsTarget)(args, begin, end);
+  HWY_DYNAMIC_DISPATCH(rotate_rows_target)(args, begin, end);
 }
 
 }  // namespace hedgehog

@@ -3,6 +3,7 @@
 #include "hedgehog/base/error.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_adamw.h>
 
 #include <cmath>

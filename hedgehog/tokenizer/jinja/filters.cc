@@ -144,7 +144,8 @@ Value map_filter(const Value& value, const Arguments& arguments) {
   for (const Value& item : elements(value)) {
     if (attribute != nullptr) {
       Value found = path_of(item, *attribute);
-      result.push_back(found.is<Undefined>() && otherwise != nullptr ? *otherwise : std::move(found));
+      if (found.is<Undefined>() && otherwise != nullptr) found = *otherwise;
+      result.push_back(std::move(found));
     } else {
       Arguments rest;
       const std::string name = to_text(arguments.required(0, "filter"));

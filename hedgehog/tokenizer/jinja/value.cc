@@ -47,11 +47,11 @@ Value Value::list(std::vector<Value> items, bool is_tuple) {
 
 Value Value::dict(std::vector<std::pair<Value, Value>> items) {
   Mapping mapping;
-  for (auto& [key, value] : items) {
-    mapping.depth = nested_depth(mapping.depth, value);
-    mapping.depth = nested_depth(mapping.depth, key);
-    mapping.size = grown(grown(mapping.size, key), value);
-    mapping.set(key, std::move(value));
+  for (auto& item : items) {
+    mapping.depth = nested_depth(mapping.depth, item.second);
+    mapping.depth = nested_depth(mapping.depth, item.first);
+    mapping.size = grown(grown(mapping.size, item.first), item.second);
+    mapping.set(item.first, std::move(item.second));
   }
   return Data(std::make_shared<const Mapping>(std::move(mapping)));
 }

@@ -73,7 +73,7 @@ struct JsonWriter {
 
   void newline(std::string& out, int level) const {
     if (indent >= 0) {
-      out.append("\n").append(static_cast<std::size_t>(level * indent), ' ');
+      out.append("\n").append(static_cast<std::size_t>(level) * static_cast<std::size_t>(indent), ' ');
       if (out.size() > kMaximumSize) {
         throw TemplateError(fmt::format("JSON grows larger than {} bytes", kMaximumSize));
       }
