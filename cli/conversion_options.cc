@@ -198,7 +198,13 @@ ConversionJob open_job(const ConversionOptions& options, Progress& progress) {
   // An adapter's files in the folder of a model would make another model of it.
   check(!fs::exists(options.output / "config.json", problem) && !fs::equivalent(options.output, options.model, problem),
         "{}: a model is there, and the result cannot go where one is; choose another -o", options.output.string());
-  ConversionJob job{load_model(options.model, compute_dtype(options.common)), false, nullptr, "", {}, {}, options.perplexity};
+  ConversionJob job{load_model(options.model, compute_dtype(options.common), LoraForm::kSeparate),
+                    false,
+                    nullptr,
+                    "",
+                    {},
+                    {},
+                    options.perplexity};
   job.converted = has_linear_part(job.loaded.model);
   job.tokenizer = make_tokenizer(job.loaded.checkpoint.tokenizer);
   job.base_sha256 = checkpoint_sha256(job.loaded.checkpoint.path);

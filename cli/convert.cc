@@ -24,8 +24,10 @@ ReportRow run_baseline(const ConversionOptions& options, const ConversionConfig&
   Llama model = softmax_model(job, config);
   const TrainingRun training = training_run(options, baseline, job, directory);
   const nlohmann::json stages = run_stages(conversion_stages(model, job.training, baseline), training, progress);
-  const Perplexity result = perplexity(model, job.evaluation, job.perplexity, progress, &softmax);
   nlohmann::json description = describe(baseline, job, stages);
+  write_adapter(directory, model, full_weights(job, baseline), description);
+  const Llama finetuned = load_model(directory, model.dtype()).model;
+  const Perplexity result = perplexity(finetuned, job.evaluation, job.perplexity, progress, &softmax);
   description["metrics"] = {{"perplexity", result.perplexity}, {"tokens", result.tokens}};
   write_adapter(directory, model, full_weights(job, baseline), description);
   finish_run(training);
@@ -35,7 +37,7 @@ ReportRow run_baseline(const ConversionOptions& options, const ConversionConfig&
 void evaluate(const ConversionOptions& options, const ConversionConfig& config, ConversionJob& job, ConversionReport& report,
               Progress& progress) {
   const Llama softmax = softmax_model(job, config);
-  Llama& model = job.loaded.model;
+  Llama model = load_model(options.output, job.loaded.model.dtype()).model;  // as every other verb will load it
   const auto costs = [&](const Llama& measured_model) {
     return context_costs(measured_model, *job.tokenizer, job.evaluation, options.contexts, progress);
   };

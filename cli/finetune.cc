@@ -66,7 +66,8 @@ void run_finetune(const ConversionOptions& options) {
   const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config, softmax), training, *progress);
   nlohmann::json description = describe(config, job, stages);
   write_adapter(options.output, model, full_weights(job, config), description);
-  const Perplexity after = perplexity(model, job.evaluation, job.perplexity, *progress, teacher);
+  const Llama finetuned = load_model(options.output, model.dtype()).model;  // as every other verb will load it
+  const Perplexity after = perplexity(finetuned, job.evaluation, job.perplexity, *progress, teacher);
   nlohmann::json measured = {
       {"perplexity_before", before.perplexity}, {"perplexity", after.perplexity}, {"tokens", after.tokens}};
   if (teacher != nullptr) {

@@ -27,8 +27,11 @@ bool has_linear_part(const Llama& model) {
 
 Llama base_model(const LoadedModel& loaded, at::ScalarType dtype) {
   if (!is_export(loaded)) {
-    // An adapter's checkpoint is its base. Its weights are shared unless the adapter has replaced them.
-    return has_full_weights(loaded) ? Llama(loaded.checkpoint, dtype) : loaded.model.teacher();
+    // An adapter's checkpoint is its base. Its weights are shared unless the adapter has replaced them, or merged LoRA into
+    // them.
+    const bool replaced =
+        has_full_weights(loaded) || (loaded.hedgehog.is_object() && !loaded.hedgehog.value("lora", nlohmann::json()).empty());
+    return replaced ? Llama(loaded.checkpoint, dtype) : loaded.model.teacher();
   }
   nlohmann::json description = loaded.hedgehog;
   std::string from = loaded.checkpoint.path.string();

@@ -45,6 +45,20 @@ json describe_base(const json& given, const std::filesystem::path& directory) {
   return base;
 }
 
+// W + BA of every linear, from `source`'s fp32 weights rather than the model's, so that bf16 rounds once.
+void merge_lora(Llama& model, const TensorSource& source) {
+  for (std::size_t i = 0; i < model.layers().size(); ++i) {
+    for (const LinearSlot& slot : kLinearSlots) {
+      Linear& linear = model.layers()[i].*slot.member;
+      if (!linear.lora_a.defined()) continue;
+      const std::string name = fmt::format("model.{}{}.weight", layer_tensor_prefix(i), slot.hugging_face);
+      linear.weight = source.load_float(name, linear.weight.sizes().vec());
+      linear.merge_lora();
+      linear.weight = linear.weight.to(model.dtype());
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<std::pair<std::string, at::Tensor*>> adapter_tensors(Llama& model, bool full_weights) {
@@ -105,7 +119,7 @@ void write_adapter(const std::filesystem::path& directory, Llama& model, bool fu
   write_text_file(directory / "hedgehog.json", description.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
-json read_adapter(const std::filesystem::path& directory, const Checkpoint& checkpoint, Llama& model) try {
+json read_adapter(const std::filesystem::path& directory, const Checkpoint& checkpoint, LoraForm lora_form, Llama& model) try {
   const std::string where = (directory / "hedgehog.json").string();
   json description = read_json_object(where, kMostDescription);
   const JsonFields fields(description, where);
@@ -151,6 +165,13 @@ json read_adapter(const std::filesystem::path& directory, const Checkpoint& chec
   for (const TensorInfo& info : source.tensors()) {
     check(used.contains(info.name), "{}: tensor \"{}\" is not part of the adapter that hedgehog.json describes",
           source.origin(), info.name);
+  }
+  if (lora_form == LoraForm::kMerged) {
+    if (full_weights) {
+      merge_lora(changed, source);
+    } else {
+      merge_lora(changed, *checkpoint.tensors);
+    }
   }
   model = std::move(changed);
   return description;

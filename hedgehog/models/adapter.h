@@ -29,9 +29,13 @@ std::vector<std::pair<std::string, at::Tensor*>> adapter_tensors(Llama& model, b
 /// adapter.safetensors first, hedgehog.json last.
 void write_adapter(const std::filesystem::path& directory, Llama& model, bool full_weights, nlohmann::json description);
 
+/// How an adapter's LoRA is held: separate to be trained further; merged to be used, which is faster, and in bf16 rounds W + BA
+/// once, so that an exported directory gives equal results.
+enum class LoraForm { kSeparate, kMerged };
+
 /// Installs the adapter of `directory` into `model`. Throws Error if its base has another architecture or sha256 than
 /// `checkpoint`, or a tensor is missing or of a wrong shape. Returns hedgehog.json.
-nlohmann::json read_adapter(const std::filesystem::path& directory, const Checkpoint& checkpoint, Llama& model);
+nlohmann::json read_adapter(const std::filesystem::path& directory, const Checkpoint& checkpoint, LoraForm lora, Llama& model);
 
 /// A model as a command takes it: a checkpoint, an adapter directory (whose base is opened too), or an exported directory
 /// (whose config.json has a "hedgehog" object).
@@ -40,7 +44,7 @@ struct LoadedModel {
   Llama model;
   nlohmann::json hedgehog;  // hedgehog.json, or null for a plain softmax model
 };
-LoadedModel load_model(const std::filesystem::path& path, at::ScalarType dtype);
+LoadedModel load_model(const std::filesystem::path& path, at::ScalarType dtype, LoraForm lora = LoraForm::kMerged);
 
 /// Merges base, LoRA and attention weights into one Hugging Face directory (config.json with a "hedgehog" object,
 /// model.safetensors). The tokenizer is written by tokenizer/'s write_tokenizer.

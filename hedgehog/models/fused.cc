@@ -1,7 +1,8 @@
-// Autograd functions over fused_kernels.h, and their composed stand-ins for other dtypes.
+// Autograd functions over kernels/cpu/elementwise.h, and their composed stand-ins for other dtypes.
 #include "hedgehog/models/fused.h"
 
-#include "hedgehog/models/fused_kernels.h"
+#include "hedgehog/kernels/cpu/elementwise.h"
+#include "hedgehog/models/element.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -18,16 +19,11 @@ using torch::autograd::variable_list;
 
 constexpr std::int64_t kGrain = 16384;  // elements that are worth a thread
 
-/// True where all are on the CPU and of one dtype that the kernels take.
+/// True where the kernels take all, and all are of one dtype.
 bool fusible(std::initializer_list<at::Tensor> tensors) {
   const at::ScalarType dtype = tensors.begin()->scalar_type();
-  return (dtype == at::kFloat || dtype == at::kBFloat16) &&
-         std::all_of(tensors.begin(), tensors.end(),
-                     [dtype](const at::Tensor& x) { return x.scalar_type() == dtype && x.device().is_cpu(); });
-}
-
-Element element_of(const at::Tensor& x) {
-  return x.scalar_type() == at::kFloat ? Element::kFloat32 : Element::kBfloat16;
+  return std::all_of(tensors.begin(), tensors.end(),
+                     [dtype](const at::Tensor& x) { return x.scalar_type() == dtype && is_element(x); });
 }
 
 std::int64_t row_grain(std::int64_t dim) {
@@ -42,16 +38,17 @@ NormResult norm_forward(const at::Tensor& x, const at::Tensor& delta, const at::
   const std::int64_t dim = x.size(-1), rows = dim == 0 ? 0 : x.numel() / dim;
   NormResult result{{}, at::empty(x.sizes(), x.options()), at::empty({rows}, x.options().dtype(at::kFloat))};
   if (delta.defined()) result.sum = at::empty(x.sizes(), x.options());
-  const RmsNormRows args{element_of(x),
-                         x.const_data_ptr(),
-                         delta.defined() ? delta.const_data_ptr() : nullptr,
-                         weight.const_data_ptr(),
-                         static_cast<float>(epsilon),
-                         dim,
-                         delta.defined() ? result.sum.mutable_data_ptr() : nullptr,
-                         result.y.mutable_data_ptr(),
-                         result.rstd.mutable_data_ptr<float>()};
-  at::parallel_for(0, rows, row_grain(dim), [&](std::int64_t begin, std::int64_t end) { rms_norm_rows(args, begin, end); });
+  const kernels::RmsNormRows args{element_of(x),
+                                  x.const_data_ptr(),
+                                  delta.defined() ? delta.const_data_ptr() : nullptr,
+                                  weight.const_data_ptr(),
+                                  static_cast<float>(epsilon),
+                                  dim,
+                                  delta.defined() ? result.sum.mutable_data_ptr() : nullptr,
+                                  result.y.mutable_data_ptr(),
+                                  result.rstd.mutable_data_ptr<float>()};
+  at::parallel_for(0, rows, row_grain(dim),
+                   [&](std::int64_t begin, std::int64_t end) { kernels::rms_norm_rows(args, begin, end); });
   return result;
 }
 
@@ -59,16 +56,16 @@ at::Tensor norm_backward(const at::Tensor& dy, const at::Tensor& x, const at::Te
                          const at::Tensor& dsum) {
   const std::int64_t dim = x.size(-1);
   at::Tensor dx = at::empty(x.sizes(), x.options());
-  const RmsNormBackwardRows args{element_of(x),
-                                 dy.const_data_ptr(),
-                                 x.const_data_ptr(),
-                                 weight.const_data_ptr(),
-                                 rstd.const_data_ptr<float>(),
-                                 dsum.defined() ? dsum.const_data_ptr() : nullptr,
-                                 dim,
-                                 dx.mutable_data_ptr()};
+  const kernels::RmsNormBackwardRows args{element_of(x),
+                                          dy.const_data_ptr(),
+                                          x.const_data_ptr(),
+                                          weight.const_data_ptr(),
+                                          rstd.const_data_ptr<float>(),
+                                          dsum.defined() ? dsum.const_data_ptr() : nullptr,
+                                          dim,
+                                          dx.mutable_data_ptr()};
   at::parallel_for(0, rstd.numel(), row_grain(dim),
-                   [&](std::int64_t begin, std::int64_t end) { rms_norm_backward_rows(args, begin, end); });
+                   [&](std::int64_t begin, std::int64_t end) { kernels::rms_norm_backward_rows(args, begin, end); });
   return dx;
 }
 
@@ -121,8 +118,9 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate_any, const at::Tensor& up_any) {
     const at::Tensor gate = gate_any.contiguous(), up = up_any.contiguous();
     at::Tensor y = at::empty(gate.sizes(), gate.options());
-    const Swiglu args{element_of(gate), gate.const_data_ptr(), up.const_data_ptr(), y.mutable_data_ptr()};
-    at::parallel_for(0, y.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) { swiglu_range(args, begin, end); });
+    const kernels::Swiglu args{element_of(gate), gate.const_data_ptr(), up.const_data_ptr(), y.mutable_data_ptr()};
+    at::parallel_for(0, y.numel(), kGrain,
+                     [&](std::int64_t begin, std::int64_t end) { kernels::swiglu_range(args, begin, end); });
     context->save_for_backward({gate, up});
     return y;
   }
@@ -130,11 +128,11 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor dy = gradients[0].contiguous();
     at::Tensor dgate = at::empty(dy.sizes(), dy.options()), dup = at::empty(dy.sizes(), dy.options());
-    const SwigluBackward args{
+    const kernels::SwigluBackward args{
         element_of(dy),           dy.const_data_ptr(),   saved[0].const_data_ptr(), saved[1].const_data_ptr(),
         dgate.mutable_data_ptr(), dup.mutable_data_ptr()};
     at::parallel_for(0, dy.numel(), kGrain,
-                     [&](std::int64_t begin, std::int64_t end) { swiglu_backward_range(args, begin, end); });
+                     [&](std::int64_t begin, std::int64_t end) { kernels::swiglu_backward_range(args, begin, end); });
     return {dgate, dup};
   }
 };

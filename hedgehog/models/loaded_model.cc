@@ -68,10 +68,10 @@ std::string architecture_of(const std::string& model_type) {
 
 }  // namespace
 
-LoadedModel load_model(const std::filesystem::path& path, at::ScalarType dtype) try {
+LoadedModel load_model(const std::filesystem::path& path, at::ScalarType dtype, LoraForm lora) try {
   if (!is_there(path / "hedgehog.json")) return load_checkpoint(path, dtype);
   LoadedModel loaded = load_checkpoint(find_base(path), dtype);
-  loaded.hedgehog = read_adapter(path, loaded.checkpoint, loaded.model);
+  loaded.hedgehog = read_adapter(path, loaded.checkpoint, lora, loaded.model);
   return loaded;
 } catch (const c10::Error& error) {
   fail("{}: cannot be loaded: {}", path.string(), error.what_without_backtrace());

@@ -3,7 +3,8 @@
 #include "hedgehog/models/rotary.h"
 
 #include "hedgehog/base/error.h"
-#include "hedgehog/models/fused_kernels.h"
+#include "hedgehog/kernels/cpu/elementwise.h"
+#include "hedgehog/models/element.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -83,24 +84,24 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   // which reads [batch, length, heads, dim].
   at::Tensor y = direction > 0 ? at::empty({batch, heads, length, dim}, x.options())
                                : at::empty({batch, length, heads, dim}, x.options()).transpose(1, 2);
-  const RotateRows args{x.scalar_type() == at::kFloat ? Element::kFloat32 : Element::kBfloat16,
-                        x.const_data_ptr(),
-                        y.mutable_data_ptr(),
-                        cos.const_data_ptr<float>(),
-                        sin.const_data_ptr<float>(),
-                        heads,
-                        length,
-                        dim,
-                        x.stride(0),
-                        x.stride(1),
-                        x.stride(2),
-                        y.stride(0),
-                        y.stride(1),
-                        y.stride(2),
-                        cos.dim() == 3 && cos.size(0) > 1 ? length * dim : 0,
-                        direction};
+  const kernels::RotateRows args{element_of(x),
+                                 x.const_data_ptr(),
+                                 y.mutable_data_ptr(),
+                                 cos.const_data_ptr<float>(),
+                                 sin.const_data_ptr<float>(),
+                                 heads,
+                                 length,
+                                 dim,
+                                 x.stride(0),
+                                 x.stride(1),
+                                 x.stride(2),
+                                 y.stride(0),
+                                 y.stride(1),
+                                 y.stride(2),
+                                 cos.dim() == 3 && cos.size(0) > 1 ? length * dim : 0,
+                                 direction};
   at::parallel_for(0, batch * heads * length, std::max<std::int64_t>(1, 16384 / dim),
-                   [&](std::int64_t begin, std::int64_t end) { rotate_rows(args, begin, end); });
+                   [&](std::int64_t begin, std::int64_t end) { kernels::rotate_rows(args, begin, end); });
   return y;
 }
 
@@ -137,7 +138,7 @@ at::Tensor apply_rotary(const at::Tensor& x, const RotaryTable& table) {
             (table.cos.dim() == 2 || table.cos.size(0) == 1 || table.cos.size(0) == x.size(0)),
         "a rotary table of {} rows and {} dimensions does not fit {} rows and {} dimensions", table.cos.size(-2),
         table.cos.size(-1), x.size(-2), x.size(-1));
-  if ((x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.device().is_cpu()) {
+  if (is_element(x)) {
     return Rotation::apply(x, table.cos.contiguous(), table.sin.contiguous());
   }
   const bool batched = table.cos.dim() == 3;

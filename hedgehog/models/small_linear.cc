@@ -2,6 +2,7 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/kernels/cpu/matvec.h"
+#include "hedgehog/models/element.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -11,16 +12,8 @@
 #include <vector>
 
 namespace hedgehog {
-namespace {
-
-bool is_float_or_bfloat16(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kBFloat16;
-}
-
-}  // namespace
-
 bool takes_small_batch(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  if (at::GradMode::is_enabled() || !x.is_cpu() || !weight.is_cpu() || weight.dim() != 2 || x.dim() < 1) {
+  if (at::GradMode::is_enabled() || !is_element(x) || !is_element(weight) || weight.dim() != 2 || x.dim() < 1) {
     return false;
   }
   const std::int64_t inputs = weight.size(1);
@@ -28,8 +21,8 @@ bool takes_small_batch(const at::Tensor& x, const at::Tensor& weight, const at::
     return false;
   }
   const std::int64_t rows = x.numel() / inputs;
-  return rows >= 1 && rows <= kernels::kMatvecRows && is_float_or_bfloat16(x) && is_float_or_bfloat16(weight) &&
-         weight.is_contiguous() && (!bias.defined() || (is_float_or_bfloat16(bias) && bias.numel() == weight.size(0)));
+  return rows >= 1 && rows <= kernels::kMatvecRows && weight.is_contiguous() &&
+         (!bias.defined() || (is_element(bias) && bias.numel() == weight.size(0)));
 }
 
 at::Tensor small_batch_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
@@ -42,8 +35,7 @@ at::Tensor small_batch_linear(const at::Tensor& x, const at::Tensor& weight, con
 
   kernels::Matvec operation;
   operation.weight = weight.const_data_ptr();
-  operation.weight_type =
-      weight.scalar_type() == at::kFloat ? kernels::MatvecWeight::kFloat32 : kernels::MatvecWeight::kBfloat16;
+  operation.weight_element = element_of(weight);
   operation.x = input.const_data_ptr<float>();
   operation.bias = addend.defined() ? addend.const_data_ptr<float>() : nullptr;
   operation.y = output.mutable_data_ptr<float>();

@@ -3,7 +3,7 @@
 #include "hedgehog/training/loss.h"
 
 #include "hedgehog/base/error.h"
-#include "hedgehog/training/cross_entropy_row.h"
+#include "hedgehog/kernels/cpu/cross_entropy_row.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -33,7 +33,7 @@ Gradients block_by_block(LanguageModelLoss& result, const at::Tensor& hidden, co
   if (want_weight) gradients.weight = at::zeros(weight.sizes(), at::kFloat);
   const float scale = static_cast<float>(1.0 / static_cast<double>(std::max<std::int64_t>(result.tokens, 1)));
   double cross_entropy = 0, kl = 0;
-  std::vector<RowLoss> losses(kBlock);
+  std::vector<kernels::RowLoss> losses(kBlock);
   for (std::int64_t first = 0; first < rows; first += kBlock) {
     const std::int64_t count = std::min(kBlock, rows - first);
     const at::Tensor block = hidden.narrow(0, first, count);
@@ -53,9 +53,9 @@ Gradients block_by_block(LanguageModelLoss& result, const at::Tensor& hidden, co
           std::fill_n(row, vocabulary, 0.0f);
           continue;
         }
-        losses[static_cast<std::size_t>(i)] =
-            cross_entropy_row(row, with_teacher ? teacher_data + i * vocabulary : nullptr, static_cast<std::size_t>(vocabulary),
-                              static_cast<std::size_t>(target[first + i]), static_cast<float>(teacher_factor), scale);
+        losses[static_cast<std::size_t>(i)] = kernels::cross_entropy_row(
+            row, with_teacher ? teacher_data + i * vocabulary : nullptr, static_cast<std::size_t>(vocabulary),
+            static_cast<std::size_t>(target[first + i]), static_cast<float>(teacher_factor), scale);
       }
     });
     for (std::int64_t i = 0; i < count; ++i) {  // in row order, whatever the threads did

@@ -38,9 +38,9 @@ struct Problem {
     }
   }
 
-  Matvec operation(MatvecWeight type, bool with_bias, std::vector<float>& y) const {
+  Matvec operation(Element type, bool with_bias, std::vector<float>& y) const {
     y.assign(static_cast<std::size_t>(rows * outputs), NAN);
-    const void* matrix = type == MatvecWeight::kFloat32 ? static_cast<const void*>(weight.data()) : weight16.data();
+    const void* matrix = type == Element::kFloat32 ? static_cast<const void*>(weight.data()) : weight16.data();
     return {matrix, type, x.data(), with_bias ? bias.data() : nullptr, y.data(), rows, outputs, inputs};
   }
 
@@ -61,7 +61,7 @@ struct Problem {
   }
 };
 
-constexpr MatvecWeight kTypes[] = {MatvecWeight::kFloat32, MatvecWeight::kBfloat16};
+constexpr Element kTypes[] = {Element::kFloat32, Element::kBfloat16};
 
 TEST(Matvec, EqualsSumsInDoublePrecision) {
   on_every_target([] {
@@ -69,7 +69,7 @@ TEST(Matvec, EqualsSumsInDoublePrecision) {
       for (const std::int64_t outputs : {1, 2, 3, 4, 5, 7, 12}) {
         for (const std::int64_t inputs : {1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100}) {
           const Problem problem(rows, outputs, inputs);
-          for (const MatvecWeight type : kTypes) {
+          for (const Element type : kTypes) {
             for (const bool with_bias : {false, true}) {
               std::vector<float> y;
               matvec(problem.operation(type, with_bias, y), 0, outputs);
@@ -85,7 +85,7 @@ TEST(Matvec, EqualsSumsInDoublePrecision) {
 TEST(Matvec, PartsAndRowsChangeNoBit) {
   on_every_target([] {
     const Problem all(4, 23, 71);
-    for (const MatvecWeight type : kTypes) {
+    for (const Element type : kTypes) {
       std::vector<float> whole, parts;
       matvec(all.operation(type, true, whole), 0, 23);
       const Matvec split = all.operation(type, true, parts);
@@ -110,7 +110,7 @@ TEST(Matvec, WritesOnlyItsOutputs) {
   on_every_target([] {
     const Problem problem(3, 10, 20);
     std::vector<float> y;
-    matvec(problem.operation(MatvecWeight::kFloat32, false, y), 4, 9);
+    matvec(problem.operation(Element::kFloat32, false, y), 4, 9);
     for (std::size_t i = 0; i < y.size(); ++i) {
       EXPECT_EQ(std::isnan(y[i]), i % 10 < 4 || i % 10 >= 9) << i;
     }

@@ -87,7 +87,7 @@ TEST(AdapterTest, WrittenAndReadGivesTheSameModel) {
     const json description{{"base", {{"path", fixture("llama_grouped").string()}}}, {"recipe", {{"name", "test"}}}};
     write_adapter(folder.path() / "adapter", base.model, full_weights, description);
 
-    const LoadedModel read = load_model(folder.path() / "adapter", at::kFloat);
+    const LoadedModel read = load_model(folder.path() / "adapter", at::kFloat, LoraForm::kSeparate);
     EXPECT_TRUE(at::equal(hidden_of(read.model, tokens_of("llama_grouped")), expected));
     EXPECT_EQ(read.hedgehog["recipe"]["name"], "test");
     EXPECT_EQ(read.hedgehog["base"]["sha256"], checkpoint_sha256(fixture("llama_grouped")));
@@ -117,11 +117,13 @@ TEST(AdapterTest, RefusesAnotherBase) {
   LoadedModel base = load_model(fixture("llama"), at::kFloat);
   write_adapter(folder.path(), base.model, false, {{"base", {{"path", fixture("llama").string()}}}});
   LoadedModel other = load_model(fixture("qwen3"), at::kFloat);
-  EXPECT_NE(error_of([&] { read_adapter(folder.path(), other.checkpoint, other.model); }).find("another model"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of([&] { read_adapter(folder.path(), other.checkpoint, LoraForm::kMerged, other.model); }).find("another model"),
+      std::string::npos);
   LoadedModel same_shape = load_model(fixture("llama_rope_linear"), at::kFloat);
-  EXPECT_NE(error_of([&] { read_adapter(folder.path(), same_shape.checkpoint, same_shape.model); }).find("sha256"),
-            std::string::npos);
+  EXPECT_NE(
+      error_of([&] { read_adapter(folder.path(), same_shape.checkpoint, LoraForm::kMerged, same_shape.model); }).find("sha256"),
+      std::string::npos);
 }
 
 TEST(AdapterTest, NamesMissingMisshapenAndUnknownTensors) {
@@ -138,7 +140,7 @@ TEST(AdapterTest, NamesMissingMisshapenAndUnknownTensors) {
   }
   const auto read_with = [&](const NamedTensors& tensors) {
     write_safetensors(file, tensors);
-    return error_of([&] { read_adapter(folder.path(), base.checkpoint, base.model); });
+    return error_of([&] { read_adapter(folder.path(), base.checkpoint, LoraForm::kSeparate, base.model); });
   };
   EXPECT_EQ(read_with(all), "");
   NamedTensors fewer = all, misshapen = all, more = all;
@@ -173,8 +175,30 @@ TEST(ExportTest, LoadsAgainWithEqualResults) {
                           hidden_of(read.model, tokens_of(name))));
     train(read.model, false);
     write_adapter(folder.path() / "adapter", read.model, false, {{"base", (folder.path() / "exported").string()}});
-    EXPECT_TRUE(at::equal(hidden_of(load_model(folder.path() / "adapter", at::kFloat).model, tokens_of(name)),
-                          hidden_of(read.model, tokens_of(name))));
+    const LoadedModel over = load_model(folder.path() / "adapter", at::kFloat, LoraForm::kSeparate);
+    EXPECT_TRUE(at::equal(hidden_of(over.model, tokens_of(name)), hidden_of(read.model, tokens_of(name))));
+  }
+}
+
+TEST(ExportTest, GivesWhatItsAdapterGivesToTheLastBit) {
+  for (const bool full_weights : {false, true}) {
+    SCOPED_TRACE(full_weights);
+    const TemporaryFolder folder;
+    LoadedModel trained = load_model(fixture("llama_grouped"), at::kFloat);
+    trained.model.set_attention(hybrid());
+    train(trained.model, full_weights);
+    write_adapter(folder.path() / "adapter", trained.model, full_weights,
+                  {{"base", {{"path", fixture("llama_grouped").string()}}}});
+    const auto hidden = [&](const char* name, at::ScalarType dtype) {
+      return hidden_of(load_model(folder.path() / name, dtype).model, tokens_of("llama_grouped"));
+    };
+    for (const at::ScalarType stored : {at::kFloat, at::kBFloat16}) {
+      LoadedModel loaded = load_model(folder.path() / "adapter", stored);
+      export_model(folder.path() / "exported", loaded);
+      EXPECT_TRUE(at::equal(hidden("exported", stored), hidden("adapter", stored))) << stored;
+      EXPECT_TRUE(at::equal(hidden("exported", at::kBFloat16), hidden("adapter", at::kBFloat16))) << stored;
+    }
+    EXPECT_LE(relative_difference(hidden("adapter", at::kFloat), hidden_of(trained.model, tokens_of("llama_grouped"))), 1e-5);
   }
 }
 

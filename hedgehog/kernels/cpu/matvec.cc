@@ -8,25 +8,15 @@
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/matvec.cc"
 #include <hwy/foreach_target.h>
 // foreach_target.h comes before highway.h.
+#include "hedgehog/kernels/cpu/element-inl.h"
+
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
 using Floats = hn::ScalableTag<float>;
 using Vector = hn::Vec<Floats>;
-
-HWY_INLINE Vector load(const float* p) {
-  return hn::LoadU(Floats(), p);
-}
-
-HWY_INLINE Vector load(const std::uint16_t* p) {
-  const hn::RebindToUnsigned<Floats> bits;
-  const hn::Rebind<std::uint16_t, Floats> halves;
-  return hn::BitCast(Floats(), hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(halves, p))));
-}
 
 HWY_INLINE float widen(float w) {
   return w;
@@ -66,7 +56,7 @@ HWY_INLINE void row(const Matvec& m, const Weight* HWY_RESTRICT w, std::int64_t 
     for (int c = 0; c < kChains; ++c) {
       const std::int64_t at = i + c * lanes;
       hwy::Prefetch(w + at + kPrefetchBytes / static_cast<std::int64_t>(sizeof(Weight)));
-      const Vector v = load(w + at);
+      const Vector v = load(Floats(), w + at);
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
         sum[r][c] = hn::MulAdd(v, hn::LoadU(Floats(), m.x + r * inputs + at), sum[r][c]);
@@ -79,7 +69,7 @@ HWY_INLINE void row(const Matvec& m, const Weight* HWY_RESTRICT w, std::int64_t 
     Vector all = hn::Add(hn::Add(sum[r][0], sum[r][1]), hn::Add(sum[r][2], sum[r][3]));
     std::int64_t rest = i;
     for (; rest + lanes <= inputs; rest += lanes) {
-      all = hn::MulAdd(load(w + rest), hn::LoadU(Floats(), x + rest), all);
+      all = hn::MulAdd(load(Floats(), w + rest), hn::LoadU(Floats(), x + rest), all);
     }
     float total = hn::GetLane(hn::SumOfLanes(Floats(), all));
     for (; rest < inputs; ++rest) {
@@ -112,7 +102,7 @@ void rows(const Matvec& m, std::int64_t first, std::int64_t last) {
 }
 
 void run(const Matvec& m, std::int64_t first, std::int64_t last) {
-  if (m.weight_type == MatvecWeight::kBfloat16) {
+  if (m.weight_element == Element::kBfloat16) {
     rows<std::uint16_t>(m, first, last);
   } else {
     rows<float>(m, first, last);

@@ -2,17 +2,17 @@
 // dispatch.
 #pragma once
 
+#include "hedgehog/kernels/cpu/element.h"
+
 #include <cstdint>
 
 namespace hedgehog::kernels {
 
-enum class MatvecWeight { kFloat32, kBfloat16 };
-
 /// Contiguous, row-major. y[r][o] = bias[o] + Σ_i weight[o][i] · x[r][i], summed in fp32 in an order that depends on `inputs`
 /// alone: how outputs are split over calls and how many rows share one call change no bit.
 struct Matvec {
-  const void* weight = nullptr;  // [outputs, inputs], bf16 as its 16 bits
-  MatvecWeight weight_type = MatvecWeight::kFloat32;
+  const void* weight = nullptr;  // [outputs, inputs]
+  Element weight_element = Element::kFloat32;
   const float* x = nullptr;     // [rows, inputs]
   const float* bias = nullptr;  // [outputs] or null
   float* y = nullptr;           // [rows, outputs]

@@ -1,8 +1,8 @@
 // log-sum-exp in two passes over a row that fits into the second-level cache, then loss and gradient in a third.
-#include "hedgehog/training/cross_entropy_row.h"
+#include "hedgehog/kernels/cpu/cross_entropy_row.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "hedgehog/training/cross_entropy_row.cc"
+#define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/cross_entropy_row.cc"
 #include <hwy/foreach_target.h>  // compiles this file once for each instruction set
 
 #include <hwy/contrib/math/math-inl.h>
@@ -11,8 +11,7 @@
 #include <cmath>
 
 HWY_BEFORE_NAMESPACE();
-namespace hedgehog {
-namespace HWY_NAMESPACE {
+namespace hedgehog::kernels::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 using Floats = hn::ScalableTag<float>;
@@ -97,12 +96,11 @@ RowLoss row(float* x, const float* teacher, std::size_t count, std::size_t targe
   return loss;
 }
 
-}  // namespace HWY_NAMESPACE
-}  // namespace hedgehog
+}  // namespace hedgehog::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace hedgehog {
+namespace hedgehog::kernels {
 HWY_EXPORT(row);
 
 RowLoss cross_entropy_row(float* logits, const float* teacher_logits, std::size_t count, std::size_t target,
@@ -110,5 +108,5 @@ RowLoss cross_entropy_row(float* logits, const float* teacher_logits, std::size_
   return HWY_DYNAMIC_DISPATCH(row)(logits, teacher_logits, count, target, teacher_factor, scale);
 }
 
-}  // namespace hedgehog
+}  // namespace hedgehog::kernels
 #endif

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-namespace hedgehog {
+namespace hedgehog::kernels {
 
 struct RowLoss {
   double cross_entropy = 0;  // −log q_target
@@ -16,4 +16,4 @@ struct RowLoss {
 RowLoss cross_entropy_row(float* logits, const float* teacher_logits, std::size_t count, std::size_t target,
                           float teacher_factor, float scale);
 
-}  // namespace hedgehog
+}  // namespace hedgehog::kernels

@@ -1,56 +1,26 @@
 // RMSNorm, SwiGLU and rotary loops, compiled once for each instruction set that Highway targets; each is one template for
 // fp32 and bf16.
-#include "hedgehog/models/fused_kernels.h"
+#include "hedgehog/kernels/cpu/elementwise.h"
 
 #include <cmath>
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "hedgehog/models/fused_kernels.cc"
-#include "hwy/foreach_target.h"
+#define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/elementwise.cc"
+#include <hwy/foreach_target.h>
 // Highway wants these after foreach_target.h.
-#include "hwy/contrib/math/math-inl.h"
-#include "hwy/highway.h"
+#include "hedgehog/kernels/cpu/element-inl.h"
+
+#include <hwy/contrib/math/math-inl.h>
+#include <hwy/highway.h>
 
 HWY_BEFORE_NAMESPACE();
-namespace hedgehog {
-namespace HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
+namespace hedgehog::kernels::HWY_NAMESPACE {
 
 using Full = hn::ScalableTag<float>;
 using One = hn::CappedTag<float, 1>;
 
 template <class D>
 using Vector = hn::Vec<D>;
-
-template <class D>
-HWY_INLINE Vector<D> load(D d, const float* p) {
-  return hn::LoadU(d, p);
-}
-
-template <class D>
-HWY_INLINE Vector<D> load(D d, const std::uint16_t* p) {
-  const hn::RebindToUnsigned<D> bits;
-  const hn::Rebind<std::uint16_t, D> halves;
-  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(bits, hn::LoadU(halves, p))));
-}
-
-template <class D>
-HWY_INLINE void store(Vector<D> v, D d, float* p) {
-  hn::StoreU(v, d, p);
-}
-
-// Rounds to nearest, ties to even, as LibTorch does.
-template <class D>
-HWY_INLINE void store(Vector<D> v, D d, std::uint16_t* p) {
-  const hn::RebindToUnsigned<D> bits;
-  const hn::RebindToSigned<D> integers;
-  const hn::Rebind<std::uint16_t, D> halves;
-  const auto b = hn::BitCast(bits, v);
-  const auto last = hn::And(hn::ShiftRight<16>(b), hn::Set(bits, 1u));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(b, hn::Add(last, hn::Set(bits, 0x7FFFu))));
-  const auto quiet = hn::IfThenElse(hn::RebindMask(bits, hn::IsNaN(v)), hn::Set(bits, 0x7FC0u), rounded);
-  hn::StoreU(hn::DemoteTo(halves, hn::BitCast(integers, quiet)), halves, p);
-}
 
 // Calls body(tag, i) over [0, n): whole vectors, then single elements.
 template <class Body>
@@ -208,12 +178,11 @@ void rotate_rows_target(const RotateRows& args, std::int64_t begin, std::int64_t
   args.element == Element::kFloat32 ? rotate<float>(args, begin, end) : rotate<std::uint16_t>(args, begin, end);
 }
 
-}  // namespace HWY_NAMESPACE
-}  // namespace hedgehog
+}  // namespace hedgehog::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace hedgehog {
+namespace hedgehog::kernels {
 
 HWY_EXPORT(rms_norm_rows_target);
 HWY_EXPORT(rms_norm_backward_rows_target);
@@ -241,5 +210,5 @@ void rotate_rows(const RotateRows& args, std::int64_t begin, std::int64_t end) {
   HWY_DYNAMIC_DISPATCH(rotate_rows_target)(args, begin, end);
 }
 
-}  // namespace hedgehog
+}  // namespace hedgehog::kernels
 #endif  // HWY_ONCE

@@ -1,13 +1,12 @@
 // Element-wise arithmetic of the Llama block on plain pointers, one pass over memory each, for every instruction set by
-// Highway. Rows are contiguous, fp32 or bf16; arithmetic is fp32. fused.h has the differentiable operators over these.
+// Highway. Rows are contiguous, fp32 or bf16; arithmetic is fp32. models/fused.h has the differentiable operators over these.
 #pragma once
+
+#include "hedgehog/kernels/cpu/element.h"
 
 #include <cstdint>
 
-namespace hedgehog {
-
-/// What the untyped pointers of one call point to; bf16 as its 16 bits.
-enum class Element { kFloat32, kBfloat16 };
+namespace hedgehog::kernels {
 
 /// y = w · s / rms(s), s = x + delta; `delta` and `sum` (s) may be null together. rstd[row] = 1 / rms. With bf16 the rounded
 /// sum is what the norm sees.
@@ -60,4 +59,4 @@ struct RotateRows {
 };
 void rotate_rows(const RotateRows& args, std::int64_t begin, std::int64_t end);
 
-}  // namespace hedgehog
+}  // namespace hedgehog::kernels
