@@ -96,16 +96,17 @@ std::vector<std::pair<std::string, at::Tensor*>> Attention::parameters() {
   return all;
 }
 
+at::Tensor Attention::log_gate(const AttentionInput& input) const {
+  if (!config_.gate) return {};
+  // The division keeps one optimizer step on the weights a small step of the gate, whatever the width.
+  const auto weight = gate_weight_ / std::sqrt(static_cast<double>(gate_weight_.size(1)));
+  const auto logits = at::matmul(input.x.to(at::kFloat), weight.t()) + kGateRate * gate_bias_;  // [batch, length, kv_heads]
+  return at::log_sigmoid(logits).transpose(1, 2);
+}
+
 Attention::KeyFeatures Attention::key_features(const AttentionInput& input) const {
   auto features = feature_map(config_.feature_map, input.k, k_weight_, k_bias_);
-  KeyFeatures keys{features.phi, features.log_scale, {}};
-  if (config_.gate) {
-    // The division keeps one optimizer step on the weights a small step of the gate, whatever the width.
-    const auto weight = gate_weight_ / std::sqrt(static_cast<double>(gate_weight_.size(1)));
-    const auto logits = at::matmul(input.x.to(at::kFloat), weight.t()) + kGateRate * gate_bias_;  // [batch, length, kv_heads]
-    keys.log_gate = at::log_sigmoid(logits).transpose(1, 2);
-  }
-  return keys;
+  return {features.phi, features.log_scale, log_gate(input)};
 }
 
 at::Tensor Attention::mixing(const at::Tensor& q) const {
@@ -113,7 +114,7 @@ at::Tensor Attention::mixing(const at::Tensor& q) const {
   return at::matmul(q.to(at::kFloat), weight).squeeze(-1) + mix_bias_.unsqueeze(-1);
 }
 
-OperatorInput Attention::operator_input(const AttentionInput& input) const {
+OperatorInput Attention::featureless_input(const AttentionInput& input) const {
   OperatorInput call;
   call.q = input.q;
   call.k = input.k;
@@ -123,12 +124,18 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
   call.window = config_.window;
   if (config_.kind == AttentionKind::kSoftmax) return call;
   call.sinks = config_.sinks;
+  call.log_gate = log_gate(input);
+  if (hybrid()) call.row_log_scale = mixing(input.q);
+  return call;
+}
+
+OperatorInput Attention::operator_input(const AttentionInput& input) const {
+  auto call = featureless_input(input);
+  if (config_.kind == AttentionKind::kSoftmax) return call;
   const auto queries = feature_map(config_.feature_map, input.q, q_weight_, q_bias_);
-  const auto keys = key_features(input);
+  const auto keys = feature_map(config_.feature_map, input.k, k_weight_, k_bias_);
   call.phi_q = queries.phi;
   call.phi_k = keys.phi;
-  call.log_gate = keys.log_gate;
-  if (hybrid()) call.row_log_scale = mixing(input.q);
   if (!keys.log_scale.defined()) return call;
   if (!config_.causal) {
     call.phi_k = keys.phi * at::exp(keys.log_scale - keys.log_scale.amax(-1, true)).unsqueeze(-1);
@@ -136,8 +143,17 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
   }
   const auto running = running_maximum(keys.log_scale, input.segment_start, {});
   call.phi_k = keys.phi * at::exp(keys.log_scale - running.maximum).unsqueeze(-1);
-  call.log_gate = keys.log_gate.defined() ? keys.log_gate + running.log_gate : running.log_gate;
+  call.log_gate = call.log_gate.defined() ? call.log_gate + running.log_gate : running.log_gate;
   if (hybrid()) call.row_log_scale = call.row_log_scale + queries.log_scale + to_query_heads(running.maximum, heads_);
+  return call;
+}
+
+OperatorInput Attention::mapped_input(const AttentionInput& input) const {
+  const bool in_kernel = config_.kind != AttentionKind::kSoftmax && config_.causal &&
+                         activation_of(config_.feature_map) != kernels::Activation::kExp;
+  if (!in_kernel) return operator_input(input);
+  auto call = featureless_input(input);
+  call.map = {activation_of(config_.feature_map), q_weight_, q_bias_, k_weight_, k_bias_};
   return call;
 }
 
@@ -151,9 +167,10 @@ at::Tensor Attention::forward(const AttentionInput& input, AttentionControl cont
     check(!input.segment_start.defined(), "attention: bidirectional softmax takes no packed documents");
     return at::scaled_dot_product_attention(input.q, input.k, input.v, {}, 0.0, false, std::nullopt, true);
   }
-  auto call = operator_input(input);
+  auto call = mapped_input(input);
   if (!softmax && control == AttentionControl::kLinearRemoved) {
     call.phi_q = call.phi_k = call.row_log_scale = call.log_gate = at::Tensor();
+    call.map = {};
   }
   if (!softmax && control == AttentionControl::kWindowRemoved) {
     call.window = call.sinks = 0;
@@ -166,7 +183,6 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
                                                double gradient_scale, std::int64_t teacher_window) {
   const bool learns = gradient_scale != 0;
   const at::AutoGradMode mode(learns);
-  const auto call = operator_input(input);
   const auto target = [&] {
     const at::NoGradGuard guard;
     OperatorInput teacher;
@@ -186,6 +202,7 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
   };
   const double rows = static_cast<double>(input.q.size(0) * input.q.size(1) * input.q.size(2));
   if (weights_factor != 0) {
+    const auto call = operator_input(input);
     const at::NoGradGuard guard;
     const auto output = distillation_operator(call, teacher_window, gradient_scale * weights_factor / rows);
     loss.cross_entropy = output.cross_entropy.mean(at::kDouble).item<double>();
@@ -196,7 +213,7 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
     add_root(call.log_gate, output.log_gate);
   }
   if (output_factor != 0) {
-    const auto y = attention_operator(call).to(at::kFloat);
+    const auto y = attention_operator(mapped_input(input)).to(at::kFloat);
     const auto wanted = target();
     const auto error = (y - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12);
     loss.output_error = error.item<double>();

@@ -58,6 +58,9 @@ struct Call {
     more.prefix_k = as_rows(more.prefix_k);
     more.prefix_v = as_rows(more.prefix_v);
     if (more.state_in.defined()) more.state_in = more.state_in.contiguous();
+    for (auto* x : {&t.map.q_weight, &t.map.q_bias, &t.map.k_weight, &t.map.k_bias}) {
+      if (x->defined()) *x = x->to(at::kFloat).contiguous();
+    }
     describe();
   }
 
@@ -70,7 +73,8 @@ struct Call {
     s.dim = t.k.size(3);
     s.heads = t.q.size(1);
     s.query_begin = more.query_begin;
-    s.features = t.phi_q.defined() ? t.phi_q.size(3) : 0;
+    const std::int64_t width = t.map.q_weight.defined() ? t.map.q_weight.size(1) : 0;
+    s.features = t.phi_q.defined() ? t.phi_q.size(3) : 2 * width;
     s.window = t.window;
     s.sinks = t.sinks;
     s.causal = t.causal;
@@ -88,7 +92,20 @@ struct Call {
     check_shape(t.segment_start, "segment_start", {s.batch, s.length});
     check_shape(t.key_count, "key_count", {s.batch});
     check_shape(more.state_in, "state", {s.batch, s.kv_heads, s.features, s.dim + 1});
+    check_shape(t.map.q_weight, "the queries' map", {s.heads, width, s.dim});
+    check_shape(t.map.q_bias, "the queries' bias", {s.heads, width});
+    check_shape(t.map.k_weight, "the keys' map", {s.kv_heads, width, s.dim});
+    check_shape(t.map.k_bias, "the keys' bias", {s.kv_heads, width});
     auto& a = arguments;
+    if (width > 0) {
+      check(s.causal && !t.phi_q.defined(), "attention: a map in the kernel is causal, and takes the place of features");
+      a.map = {t.map.activation,
+               width,
+               t.map.q_weight.const_data_ptr<float>(),
+               t.map.q_bias.const_data_ptr<float>(),
+               t.map.k_weight.const_data_ptr<float>(),
+               t.map.k_bias.const_data_ptr<float>()};
+    }
     a.q = strided<const float>(t.q);
     a.k = strided<const float>(t.k);
     a.v = strided<const float>(t.v);
@@ -125,10 +142,9 @@ ForwardResult run_forward(const Call& call, std::int64_t absorb_end, bool wants_
 }
 
 // d log γ_t = Σ_{i ≥ t} (φ(q_i)·dφ(q_i), summed over the group, − φ(k_i)·dφ(k_i)).
-at::Tensor gate_gradient(const at::Tensor& row_gradient, const at::Tensor& phi_k, const at::Tensor& phi_k_gradient) {
-  const std::int64_t batch = phi_k.size(0), kv_heads = phi_k.size(1), length = phi_k.size(2);
-  const auto of_rows = row_gradient.reshape({batch, kv_heads, -1, length}).sum(2);
-  const auto of_keys = (phi_k * phi_k_gradient).sum(-1);
+at::Tensor gate_gradient(const at::Tensor& q_dot, const at::Tensor& of_keys) {
+  const std::int64_t batch = of_keys.size(0), kv_heads = of_keys.size(1), length = of_keys.size(2);
+  const auto of_rows = q_dot.reshape({batch, kv_heads, -1, length}).sum(2);
   return (of_rows - of_keys).to(at::kDouble).flip(-1).cumsum(-1).flip(-1).to(at::kFloat);
 }
 
@@ -140,13 +156,28 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, const Maybe& phi_q, const Maybe& phi_k, const Maybe& row_log_scale,
                             const Maybe& log_gate, const Maybe& segment_start, const Maybe& key_count, std::int64_t window,
-                            std::int64_t sinks, bool causal) {
+                            std::int64_t sinks, bool causal, std::int64_t activation, const Maybe& q_weight,
+                            const Maybe& q_bias, const Maybe& k_weight, const Maybe& k_bias) {
     const auto get = [](const Maybe& x) { return x.value_or(at::Tensor()); };
-    const Call call({q, k, v, get(phi_q), get(phi_k), get(row_log_scale), get(log_gate), get(segment_start), get(key_count),
-                     window, sinks, causal});
+    const Call call({q,
+                     k,
+                     v,
+                     get(phi_q),
+                     get(phi_k),
+                     get(row_log_scale),
+                     get(log_gate),
+                     get(segment_start),
+                     get(key_count),
+                     window,
+                     sinks,
+                     causal,
+                     {static_cast<kernels::Activation>(activation), get(q_weight), get(q_bias), get(k_weight), get(k_bias)}});
     const auto result = run_forward(call, 0, false);
+    const auto& map = call.t.map;
     context->save_for_backward({call.t.q, call.t.k, call.t.v, call.t.phi_q, call.t.phi_k, call.t.row_log_scale, call.t.log_gate,
-                                call.t.segment_start, call.t.key_count, result.out, result.row_max, result.inverse_sum});
+                                call.t.segment_start, call.t.key_count, result.out, result.row_max, result.inverse_sum,
+                                map.q_weight, map.q_bias, map.k_weight, map.k_bias});
+    context->saved_data["activation"] = activation;
     context->saved_data["window"] = window;
     context->saved_data["sinks"] = sinks;
     context->saved_data["causal"] = causal;
@@ -157,24 +188,51 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const Call call({saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7], saved[8],
-                     context->saved_data["window"].toInt(), context->saved_data["sinks"].toInt(),
-                     context->saved_data["causal"].toBool()});
+    const Call call({saved[0],
+                     saved[1],
+                     saved[2],
+                     saved[3],
+                     saved[4],
+                     saved[5],
+                     saved[6],
+                     saved[7],
+                     saved[8],
+                     context->saved_data["window"].toInt(),
+                     context->saved_data["sinks"].toInt(),
+                     context->saved_data["causal"].toBool(),
+                     {static_cast<kernels::Activation>(context->saved_data["activation"].toInt()), saved[12], saved[13],
+                      saved[14], saved[15]}});
     const auto& s = call.arguments.shape;
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
     const auto dout = as_rows(gradients[0]);
-    const bool exact = s.window > 0 || s.sinks > 0 || s.features == 0;
+    const bool exact = s.window > 0 || s.sinks > 0 || s.features == 0, mapped = call.t.map.q_weight.defined();
     auto dv = rows_first(call.t.v, s.kv_heads, s.length, s.dim);
-    at::Tensor dq, dk, dphi_q, dphi_k, dscale, dgate;
-    if (exact) {
+    at::Tensor dq, dk, dphi_q, dphi_k, dscale, dgate, q_dot, k_dot;
+    OperatorMap map_gradients;
+    if (exact || mapped) {
       dq = rows_first(call.t.q, s.heads, s.length, s.dim);
       dk = rows_first(call.t.k, s.kv_heads, s.length, s.dim);
     }
-    if (s.features > 0) {
+    kernels::AttentionGradients to;
+    if (mapped) {
+      const auto make = [](const at::Tensor& like, at::Tensor& gradient) {
+        gradient = at::empty_like(like);
+        return gradient.mutable_data_ptr<float>();
+      };
+      to.q_weight = make(call.t.map.q_weight, map_gradients.q_weight);
+      to.q_bias = make(call.t.map.q_bias, map_gradients.q_bias);
+      to.k_weight = make(call.t.map.k_weight, map_gradients.k_weight);
+      to.k_bias = make(call.t.map.k_bias, map_gradients.k_bias);
+    } else if (s.features > 0) {
       dphi_q = at::empty({s.batch, s.heads, s.length, s.features}, dv.options());
       dphi_k = at::empty({s.batch, s.kv_heads, s.length, s.features}, dv.options());
     }
-    kernels::AttentionGradients to;
+    if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
+      q_dot = at::empty({s.batch, s.heads, s.length}, dv.options());
+      k_dot = at::empty({s.batch, s.kv_heads, s.length}, dv.options());
+      to.q_dot = q_dot.mutable_data_ptr<float>();
+      to.k_dot = k_dot.mutable_data_ptr<float>();
+    }
     to.q = strided<float>(dq);
     to.k = strided<float>(dk);
     to.v = strided<float>(dv);
@@ -182,13 +240,26 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     to.phi_k = strided<float>(dphi_k);
     kernels::attention_backward(call.arguments, strided<const float>(saved[9]), strided<const float>(dout),
                                 saved[10].const_data_ptr<float>(), saved[11].const_data_ptr<float>(), to, torch_threads());
-    if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
-      const auto of_rows = (call.t.phi_q * dphi_q).sum(-1);
-      if (call.t.row_log_scale.defined()) dscale = of_rows;
-      if (call.t.log_gate.defined()) dgate = gate_gradient(of_rows, call.t.phi_k, dphi_k);
-    }
+    if (call.t.row_log_scale.defined()) dscale = q_dot;
+    if (call.t.log_gate.defined()) dgate = gate_gradient(q_dot, k_dot);
     const auto as_input = [dtype](const at::Tensor& x) { return x.defined() ? x.to(dtype) : x; };
-    return {as_input(dq), as_input(dk), as_input(dv), dphi_q, dphi_k, dscale, dgate, {}, {}, {}, {}, {}};
+    return {as_input(dq),
+            as_input(dk),
+            as_input(dv),
+            dphi_q,
+            dphi_k,
+            dscale,
+            dgate,
+            {},
+            {},
+            {},
+            {},
+            {},
+            {},
+            map_gradients.q_weight,
+            map_gradients.q_bias,
+            map_gradients.k_weight,
+            map_gradients.k_bias};
   }
 };
 
@@ -201,7 +272,9 @@ at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads) {
 at::Tensor attention_operator(const OperatorInput& i) {
   using Maybe = AttentionFunction::Maybe;
   return AttentionFunction::apply(i.q, i.k, i.v, Maybe(i.phi_q), Maybe(i.phi_k), Maybe(i.row_log_scale), Maybe(i.log_gate),
-                                  Maybe(i.segment_start), Maybe(i.key_count), i.window, i.sinks, i.causal);
+                                  Maybe(i.segment_start), Maybe(i.key_count), i.window, i.sinks, i.causal,
+                                  static_cast<std::int64_t>(i.map.activation), Maybe(i.map.q_weight), Maybe(i.map.q_bias),
+                                  Maybe(i.map.k_weight), Maybe(i.map.k_bias));
 }
 
 OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation) {
@@ -232,7 +305,7 @@ DistillationOutput distillation_operator(const OperatorInput& input, std::int64_
   if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
     const auto of_rows = (call.t.phi_q * output.phi_q).sum(-1);
     if (call.t.row_log_scale.defined()) output.row_log_scale = of_rows;
-    if (call.t.log_gate.defined()) output.log_gate = gate_gradient(of_rows, call.t.phi_k, output.phi_k);
+    if (call.t.log_gate.defined()) output.log_gate = gate_gradient(of_rows, (call.t.phi_k * output.phi_k).sum(-1));
   }
   return output;
 }

@@ -1,11 +1,20 @@
 // kernels/attention.h as a differentiable function of tensors.
 #pragma once
 
+#include "hedgehog/kernels/attention.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 
 namespace hedgehog {
+
+/// A feature map that the kernel applies itself, in place of phi_q and phi_k: weights [H, M, D] and [G, M, D], biases [H, M]
+/// and [G, M], fp32. Any activation but kExp, causal.
+struct OperatorMap {
+  kernels::Activation activation = kernels::Activation::kSplitSoftmax;
+  at::Tensor q_weight, q_bias, k_weight, k_bias;
+};
 
 /// Tensors of one call, shapes as in kernels/attention.h: q [B, H, N, D], k and v [B, G, N, D], phi_q [B, H, N, F],
 /// phi_k [B, G, N, F], row_log_scale [B, H, N], log_gate [B, G, N], segment_start int32 [B, N], key_count int32 [B].
@@ -14,6 +23,7 @@ struct OperatorInput {
   at::Tensor q, k, v, phi_q, phi_k, row_log_scale, log_gate, segment_start, key_count;
   std::int64_t window = 0, sinks = 0;
   bool causal = true;
+  OperatorMap map;  // q_weight undefined: none
 };
 
 /// x [B, G, ...] of key/value heads, each repeated for the query heads of its group: [B, heads, ...].

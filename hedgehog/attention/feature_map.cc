@@ -81,13 +81,17 @@ void check_feature_map(const std::string& name) {
   check(find(name) != nullptr, "feature map \"{}\" is not known; there are: {}", name, fmt::join(feature_map_names(), ", "));
 }
 
-Features feature_map(const std::string& name, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+kernels::Activation activation_of(const std::string& name) {
   check_feature_map(name);
-  const auto* entry = find(name);
+  return find(name)->activation;
+}
+
+Features feature_map(const std::string& name, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const kernels::Activation activation = activation_of(name);
   const auto u = at::matmul(x.to(at::kFloat), weight.transpose(-1, -2)) + bias.unsqueeze(-2);  // [batch, heads, length, M]
-  auto outputs = ActivationFunction::apply(u, static_cast<std::int64_t>(entry->activation));
+  auto outputs = ActivationFunction::apply(u, static_cast<std::int64_t>(activation));
   Features features{outputs[0], {}};
-  if (entry->activation == kernels::Activation::kExp) features.log_scale = outputs[1];
+  if (activation == kernels::Activation::kExp) features.log_scale = outputs[1];
   return features;
 }
 

@@ -2,6 +2,8 @@
 // interface: a new map is one row of the table in feature_map.cc.
 #pragma once
 
+#include "hedgehog/kernels/attention.h"
+
 #include <ATen/core/Tensor.h>
 
 #include <string>
@@ -19,6 +21,9 @@ std::vector<std::string> feature_map_names();
 
 /// Throws Error that lists the known ones if `name` is not one of them.
 void check_feature_map(const std::string& name);
+
+/// What the map does with u. Throws as check_feature_map does.
+kernels::Activation activation_of(const std::string& name);
 
 /// Features of x [batch, heads, length, D] with weight [heads, M, D] and bias [heads, M]. Differentiable in x, weight, bias.
 Features feature_map(const std::string& name, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);

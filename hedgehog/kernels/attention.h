@@ -37,13 +37,29 @@ struct AttentionShape {
   std::int64_t query_rows() const { return length - query_begin; }
 };
 
+enum class Activation {
+  kSplitSoftmax,  // [softmax(u), softmax(−u)]
+  kJointSoftmax,  // softmax([2u, −2u])
+  kExp,           // [exp(u − m), exp(−u − m)], m = max |u| of the row: a log scale that the caller has to carry
+};
+
+/// A map inside the operator, so that no [N, F] array is needed: φ(x) = activation(W x + b), F = 2·width, any activation but
+/// kExp.
+struct FeatureMap {
+  Activation activation = Activation::kSplitSoftmax;
+  std::int64_t width = 0;                              // M; 0: there is no map, φ is given or not needed
+  const float *q_weight = nullptr, *q_bias = nullptr;  // [H, M, D], [H, M]
+  const float *k_weight = nullptr, *k_bias = nullptr;  // [G, M, D], [G, M]
+};
+
 struct AttentionArguments {
   AttentionShape shape;
-  Strided<const float> q, k;             // [B, H, query_rows, D], [B, G, length, D]; not read when there are no exact keys
-  Strided<const float> v;                // [B, G, length, D]
-  Strided<const float> phi_q, phi_k;     // [B, H, query_rows, F], [B, G, length, F]; null when features = 0
-  const float* row_log_scale = nullptr;  // ℓ [B, H, query_rows] contiguous; null: 0
-  const float* log_gate = nullptr;       // log γ ≤ 0 [B, G, length] contiguous; null: no decay
+  Strided<const float> q, k;          // [B, H, query_rows, D], [B, G, length, D]; only read for exact keys and the map
+  Strided<const float> v;             // [B, G, length, D]
+  Strided<const float> phi_q, phi_k;  // [B, H, query_rows, F], [B, G, length, F]; null when features = 0 or there is a map
+  FeatureMap map;
+  const float* row_log_scale = nullptr;         // ℓ [B, H, query_rows] contiguous; null: 0
+  const float* log_gate = nullptr;              // log γ ≤ 0 [B, G, length] contiguous; null: no decay
   const std::int32_t* segment_start = nullptr;  // [B, length] contiguous, non-decreasing, ≤ its row; null: one document
   const std::int32_t* key_count = nullptr;      // [B], not causal: keys from this one on are padding; null: none is
   // Continuing a sequence (one document): the linear state just before key row 0, and exact keys that every row sees.
@@ -58,10 +74,13 @@ struct AttentionArguments {
 void attention_forward(const AttentionArguments& arguments, Strided<float> out, float* row_max, float* inverse_sum,
                        float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for);
 
-/// Where backward leaves its gradients; every array is overwritten, null ones are skipped together with their part.
+/// Where backward leaves its gradients; every array is overwritten. q and k may be null where only φ depends on them; phi_q and
+/// phi_k are null when there is a map, whose gradients stand in their place.
 struct AttentionGradients {
   Strided<float> q, k, v;       // dq [B, H, N, D], dk and dv [B, G, N, D]
   Strided<float> phi_q, phi_k;  // [B, H, N, F], [B, G, N, F]
+  float *q_weight = nullptr, *q_bias = nullptr, *k_weight = nullptr, *k_bias = nullptr;  // FeatureMap's shapes
+  float *q_dot = nullptr, *k_dot = nullptr;  // φ(q_i)·dφ(q_i) [B, H, N], φ(k_i)·dφ(k_i) [B, G, N]; may be null
 };
 
 /// Backward of attention_forward for query_begin = 0, no state and no prefix. out, row_max, inverse_sum are forward's.

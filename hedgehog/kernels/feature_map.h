@@ -7,12 +7,6 @@
 
 namespace hedgehog::kernels {
 
-enum class Activation {
-  kSplitSoftmax,  // [softmax(u), softmax(−u)]
-  kJointSoftmax,  // softmax([2u, −2u])
-  kExp,           // [exp(u − m), exp(−u − m)], m = max |u| of the row, which goes to log_scale
-};
-
 /// phi [rows, 2·width] of u [rows, width], both contiguous. log_scale [rows]: written by kExp only, may be null otherwise.
 void activate(Activation activation, std::int64_t rows, std::int64_t width, const float* u, float* phi, float* log_scale,
               const ParallelFor& parallel_for);

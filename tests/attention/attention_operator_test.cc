@@ -3,6 +3,7 @@
 
 #include "hedgehog/attention/attention_weights.h"
 #include "tests/attention/random_input.h"
+#include "tests/kernels/every_target.h"
 
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -54,14 +55,20 @@ std::vector<InputShape> grid() {
                     .sinks = 4,
                     .gate = true,
                     .log_scale = true});
+  // Long enough to be cut into blocks of rows.
+  for (const bool packed : {false, true}) {
+    shapes.push_back({.batch = 1, .length = 1100, .gate = true, .packed = packed});
+    shapes.push_back({.batch = 1, .length = 1100, .window = 70, .sinks = 4, .gate = true, .log_scale = true, .packed = packed});
+    shapes.push_back(
+        {.batch = 1, .heads = 2, .kv_heads = 1, .length = 1090, .window = 1, .sinks = 70, .log_scale = true, .packed = packed});
+  }
   shapes.push_back({.batch = 3, .heads = 5, .kv_heads = 5, .length = 67, .dim = 33, .features = 10, .gate = true});
   return shapes;
 }
 
-class AttentionOperator : public ::testing::TestWithParam<InputShape> {};
-
-TEST_P(AttentionOperator, ForwardAndGradientsAreTheDefinitions) {
-  auto input = random_input(GetParam(), 7);
+// Output and all gradients against the definition's.
+void expect_definition(const InputShape& shape) {
+  auto input = random_input(shape, 7);
   std::vector<at::Tensor*> leaves;
   for (auto* x : {&input.q, &input.k, &input.v, &input.phi_q, &input.phi_k, &input.row_log_scale, &input.log_gate}) {
     if (!x->defined()) continue;
@@ -89,14 +96,31 @@ TEST_P(AttentionOperator, ForwardAndGradientsAreTheDefinitions) {
   }
 }
 
+class AttentionOperator : public ::testing::TestWithParam<InputShape> {};
+
+TEST_P(AttentionOperator, ForwardAndGradientsAreTheDefinitions) {
+  expect_definition(GetParam());
+}
+
 INSTANTIATE_TEST_SUITE_P(Grid, AttentionOperator, ::testing::ValuesIn(grid()),
                          [](const auto& info) { return "case" + std::to_string(info.index); });
 
+TEST(AttentionOperator, IsTheDefinitionOnEveryInstructionSet) {
+  kernels::on_every_target([] {
+    for (const InputShape& shape :
+         {InputShape{.features = 0, .window = 9}, InputShape{}, InputShape{.length = 600, .gate = true},
+          InputShape{.length = 150, .window = 70, .sinks = 4, .gate = true, .log_scale = true, .packed = true}}) {
+      SCOPED_TRACE(shape.describe());
+      expect_definition(shape);
+    }
+  });
+}
+
 TEST(AttentionOperator, IsTheSameForAnyNumberOfThreads) {
-  const InputShape shape{.length = 130, .window = 20, .sinks = 2, .gate = true, .log_scale = true};
-  const auto run = [&](int threads) {
+  const auto run = [](std::int64_t length, int threads) {
     at::set_num_threads(threads);
-    auto input = random_input(shape, 3);
+    auto input = random_input(
+        {.batch = 1, .length = length, .window = 20, .sinks = 2, .gate = true, .log_scale = true, .packed = true}, 3);
     for (auto* x : {&input.q, &input.k, &input.v, &input.phi_q, &input.phi_k, &input.log_gate}) x->requires_grad_(true);
     const auto y = attention_operator(input);
     torch::autograd::backward({y.square().sum()}, {});
@@ -104,9 +128,13 @@ TEST(AttentionOperator, IsTheSameForAnyNumberOfThreads) {
                                    input.v.grad(), input.phi_k.grad(), input.log_gate.grad()};
   };
   const int before = at::get_num_threads();
-  const auto one = run(1), two = run(2);
+  for (const std::int64_t length : {130, 1100}) {
+    const auto one = run(length, 1), two = run(length, 2), three = run(length, 3);
+    for (std::size_t n = 0; n < one.size(); ++n) {
+      EXPECT_TRUE(at::equal(one[n], two[n]) && at::equal(one[n], three[n])) << length << " rows, tensor " << n;
+    }
+  }
   at::set_num_threads(before);
-  for (std::size_t n = 0; n < one.size(); ++n) EXPECT_TRUE(at::equal(one[n], two[n])) << n;
 }
 
 TEST(AttentionOperator, StaysFiniteOnExtremeInputs) {

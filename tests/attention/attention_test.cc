@@ -165,6 +165,47 @@ TEST(Attention, ForwardIsTheUnshiftedFormula) {
   }
 }
 
+TEST(Attention, MapsInTheKernelGiveWhatFeaturesGive) {
+  // operator_input() has φ as tensors, forward() leaves the maps to the kernel. Both are fp32, and the gate's bias sums
+  // differences that cancel over all rows: hence a wider bound than the operator's against fp64.
+  for (const auto& config : every_form()) {
+    for (const std::int64_t length : {1, 17, 64, 65, 200, 1100}) {
+      for (const bool packed : {false, true}) {
+        SCOPED_TRACE(to_string(config.kind) + " " + config.feature_map + " " + std::to_string(length) +
+                     (packed ? " packed" : ""));
+        auto attention = perturbed(config, 5);
+        auto input = random_rows(length, 6);
+        if (packed) {
+          const auto start = at::arange(length, at::kInt);
+          input.segment_start = at::where(start.lt(70), at::where(start.lt(3), 0, 3), at::where(start.lt(600), 70, 600))
+                                    .to(at::kInt)
+                                    .expand({2, length});
+        }
+        std::vector<at::Tensor> leaves = {input.q, input.k, input.v};
+        for (auto& [name, tensor] : attention.parameters()) leaves.push_back(*tensor);
+        for (auto& leaf : leaves) leaf.requires_grad_(true);
+        const auto direction = at::randn_like(input.q);
+        const auto expected = attention_operator(attention.operator_input(input));
+        torch::autograd::backward({expected}, {direction});
+        std::vector<at::Tensor> wanted;
+        double scale = 0;
+        for (auto& leaf : leaves) {
+          wanted.push_back(leaf.grad().defined() ? leaf.grad().clone() : at::zeros_like(leaf));
+          scale = std::max(scale, wanted.back().abs().max().item<double>());
+          leaf.mutable_grad() = at::Tensor();
+        }
+        const auto found = attention.forward(input);
+        EXPECT_LE(relative_error(found.detach(), expected.detach()), 1e-5);
+        torch::autograd::backward({found}, {direction});
+        for (std::size_t n = 0; n < leaves.size(); ++n) {
+          const auto gradient = leaves[n].grad().defined() ? leaves[n].grad() : at::zeros_like(leaves[n]);
+          EXPECT_LE((gradient - wanted[n]).abs().max().item<double>(), 1e-4 * scale) << "leaf " << n;
+        }
+      }
+    }
+  }
+}
+
 TEST(Attention, HybridsLinearPartIsScaledByTheQuery) {
   const auto input = random_rows(80, 6);
   auto attention = perturbed({.kind = AttentionKind::kHybrid, .window = 9, .sinks = 2}, 5);

@@ -1,153 +1,225 @@
 // Forward of kernels/attention.h: a tile of query rows at a time, weights of a tile only, the linear state carried along.
-#include "hedgehog/kernels/attention.h"
+#include "hedgehog/kernels/cpu/row_block.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/attention_forward.cc"
 #include <hwy/foreach_target.h>
 
-#include "hedgehog/kernels/cpu/attention_tile-inl.h"
+#include "hedgehog/kernels/cpu/chunk_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// What one task needs besides its head: strips of one tile.
-struct ForwardScratch {
-  std::int64_t strip_row, wide;
-  Buffer<float> scores, features, numerator, from_state, relative, absorb_rows, state;
+// Query heads [first_head, last_head) of one key/value head.
+class HeadForward {
+ public:
+  HeadForward(const AttentionArguments& arguments, const Strided<float>& out, float* row_max, float* inverse_sum,
+              std::int64_t b, std::int64_t g, std::int64_t first_head, std::int64_t last_head, const RowBlock& block)
+      : a_(arguments),
+        s_(arguments.shape),
+        out_(out),
+        row_max_(row_max),
+        inverse_sum_(inverse_sum),
+        first_head_(first_head),
+        last_head_(last_head),
+        decay_memory_(a_.log_gate == nullptr ? 1 : s_.length),
+        head_(a_, b, g, decay_memory_.get()),
+        exact_(s_.window > 0 || s_.sinks > 0 || a_.prefix_rows > 0 || all_keys_exact(s_)),
+        chunks_(head_, chunks_kept(s_), exact_, false),
+        state_(head_, chunks_, block.absorbed, block.state),
+        block_(block),
+        strip_row_(padded(chunks_kept(s_) * kTileRows + s_.sinks + a_.prefix_rows)),
+        out_row_(padded(s_.dim)),
+        scores_(kTileRows * strip_row_),
+        products_(exact_ && s_.features > 0 ? kTileRows * strip_row_ : 1),
+        numerator_(kTileRows * out_row_),
+        relative_(strip_row_),
+        prefix_(s_.dim * padded(a_.prefix_rows)),
+        sinks_(s_.dim * padded(s_.sinks)),
+        queries_(head_, first_head, last_head) {
+    if (a_.prefix_rows > 0) {
+      transpose(a_.prefix_rows, s_.dim, a_.prefix_k.at(b, g), a_.prefix_k.row, prefix_.get(), padded(a_.prefix_rows));
+    }
+  }
 
-  explicit ForwardScratch(const AttentionShape& s, std::int64_t prefix)
-      : strip_row(padded((all_keys_exact(s) ? s.length : least(s.length, kTileRows + s.window)) + s.sinks + prefix)),
-        wide(padded(s.dim + 1)),
-        scores(kTileRows * strip_row),
-        features(s.features > 0 ? kTileRows * strip_row : 1),
-        numerator(kTileRows * wide),
-        from_state(kTileRows * wide),
-        relative(strip_row),
-        absorb_rows(kTileRows * wide),
-        state(most(s.features, 1) * wide) {}
+  void run(float* state_out, std::int64_t absorb_end) {
+    for (std::int64_t t0 = block_.begin; t0 < block_.end;) {
+      const Tile tile = make_chunk_tile(head_, t0);
+      if (s_.features > 0) state_.absorb(tile.n0);
+      tile_decay(head_, tile, relative_.get());
+      if (tile.sinks > 0 && (tile.sink_begin != sink_begin_ || tile.sinks != sink_count_)) {
+        transpose(tile.sinks, s_.dim, a_.k.at(head_.b, head_.g, tile.sink_begin), a_.k.row, sinks_.get(), padded(s_.sinks));
+        sink_begin_ = tile.sink_begin;
+        sink_count_ = tile.sinks;
+      }
+      for (std::int64_t h = first_head_; h < last_head_; ++h) run_tile(tile, h);
+      t0 = tile.t1;
+    }
+    if (state_out == nullptr) return;
+    state_.absorb(absorb_end);
+    state_.write(state_out);
+  }
+
+ private:
+  void run_tile(const Tile& tile, std::int64_t h) {
+    const std::int64_t rows = tile.t1 - tile.t0, q0 = tile.t0 - s_.query_begin;
+    const std::int64_t row_offset = (head_.b * s_.heads + h) * s_.query_rows() + q0;
+    const bool linear = s_.features > 0;
+    std::int64_t feature_row = 0;
+    const float* phi = linear ? queries_.of(tile, h, &feature_row) : nullptr;
+    // Without exact keys the products are the weights, but for the gate.
+    float* products = exact_ ? products_.get() : scores_.get();
+    if (linear) {
+      near_products(
+          tile, tile.t1 - s_.window, s_.features, phi, feature_row,
+          [this](std::int64_t chunk) { return chunks_.features(chunk); }, products, strip_row_);
+    }
+    if (exact_) exact_scores(tile, h);
+    float factors[kTileRows], sums[kTileRows];
+    const bool plain = !exact_ && head_.decay == nullptr && head_.segment == nullptr && a_.row_log_scale == nullptr;
+    for_row_steps(tile, [&](std::int64_t first, std::int64_t count, std::int64_t visible) {
+      for (std::int64_t r = first; r < first + count; ++r) {
+        float* row = scores_.get() + r * strip_row_;
+        if (plain) {
+          const std::int64_t seen = tile.t0 - tile.n0 + r + 1;
+          sums[r] = row_sum(row, seen);
+          fill_row(0, visible - seen, row + seen);
+          factors[r] = 1;
+          row_max_[row_offset + r] = 0;
+        } else {
+          sums[r] = weigh_row(tile, tile.t0 + r, row_offset + r, visible, row, products + r * strip_row_, factors + r);
+        }
+      }
+    });
+    weighted_values(tile);
+    if (linear && !state_.empty()) add_state(tile, phi, feature_row, plain, factors, sums);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float inverse = inverse_or_zero(sums[r]);
+      inverse_sum_[row_offset + r] = inverse;
+      scale_row(numerator_.get() + r * out_row_, s_.dim, inverse, false, out_.at(head_.b, h, q0 + r));
+    }
+  }
+
+  // numerator += factor · φ(q) S, sums += factor · φ(q)·z
+  void add_state(const Tile& tile, const float* phi, std::int64_t feature_row, bool plain, const float* factors, float* sums) {
+    const std::int64_t rows = tile.t1 - tile.t0;
+    if (!plain) {
+      for (std::int64_t r = 0; r < rows; ++r) {
+        scale_row(phi + r * feature_row, s_.features, factors[r], false, queries_.scratch() + r * queries_.row());
+      }
+      phi = queries_.scratch();
+      feature_row = queries_.row();
+    }
+    gemm(rows, s_.dim, s_.features, phi, feature_row, 1, state_.s(), state_.stride(), numerator_.get(), out_row_, Store::kAdd);
+    for (std::int64_t r = 0; r < rows; ++r) sums[r] += dot(phi + r * feature_row, state_.z(), s_.features);
+  }
+
+  void exact_scores(const Tile& tile, std::int64_t h) {
+    const std::int64_t rows = tile.t1 - tile.t0;
+    const float* q = a_.q.at(head_.b, h, tile.t0 - s_.query_begin);
+    if (tile.prefix > 0) {
+      gemm(rows, tile.prefix, s_.dim, q, a_.q.row, 1, prefix_.get(), padded(a_.prefix_rows), scores_.get(), strip_row_,
+           Store::kOverwrite);
+    }
+    if (tile.sinks > 0) {
+      gemm(rows, tile.sinks, s_.dim, q, a_.q.row, 1, sinks_.get(), padded(s_.sinks), scores_.get() + tile.prefix, strip_row_,
+           Store::kOverwrite);
+    }
+    near_products(
+        tile, tile.t1, s_.dim, q, a_.q.row, [this](std::int64_t chunk) { return chunks_.keys(chunk); }, scores_.get(),
+        strip_row_);
+  }
+
+  // Turns the scores and feature products of row i into unnormalised weights in `scores`, with the row's maximum taken out, and
+  // zeros up to the near column `visible`. Returns their sum; `state_factor`: what the state's part is multiplied by.
+  float weigh_row(const Tile& tile, std::int64_t i, std::int64_t at, std::int64_t visible, float* scores, const float* products,
+                  float* state_factor) {
+    const RowRanges r = row_ranges(head_, tile, i);
+    const bool linear = s_.features > 0 && (r.state || r.linear_end > r.linear_begin);
+    const std::int64_t near = tile.near_column();
+    const float log_scale = a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[at];
+    float top = linear ? log_scale : -3.0e38f;
+    const auto raise = [&](std::int64_t begin, std::int64_t end) {
+      if (begin < end) top = most_of(top, s_.scale * row_maximum(scores + begin, end - begin, -3.0e38f));
+    };
+    raise(0, r.far);
+    raise(r.exact_begin, r.linear_begin);
+    raise(r.linear_end, r.row_end);
+    float sum = 0;
+    const auto exact = [&](std::int64_t begin, std::int64_t end) {
+      if (begin < end) sum += scaled_exponentials(scores + begin, end - begin, s_.scale, top, scores + begin);
+    };
+    exact(0, r.far);
+    fill_row(0, r.exact_begin - r.far, scores + r.far);
+    exact(r.exact_begin, r.linear_begin);
+    const float factor = std::exp(log_scale - top);
+    if (linear) {
+      const float* keys = head_.decay == nullptr ? nullptr : relative_.get() + (r.linear_begin - near);
+      const float own = head_.decay == nullptr ? 0 : relative_.get()[i - tile.n0];
+      sum +=
+          linear_weights(products + r.linear_begin, r.linear_end - r.linear_begin, keys, own, factor, scores + r.linear_begin);
+    } else {
+      fill_row(0, r.linear_end - r.linear_begin, scores + r.linear_begin);
+    }
+    exact(r.linear_end, r.row_end);
+    fill_row(0, near + visible - r.row_end, scores + r.row_end);
+    row_max_[at] = top;
+    *state_factor = r.state ? factor * std::exp(head_.decay_between(tile.n0 - 1, i)) : 0;
+    return sum;
+  }
+
+  static float most_of(float x, float y) { return x > y ? x : y; }
+
+  // numerator [rows, D] = weights times the values of the tile's keys.
+  void weighted_values(const Tile& tile) {
+    const std::int64_t rows = tile.t1 - tile.t0;
+    for_row_steps(tile, [&](std::int64_t r, std::int64_t count, std::int64_t visible) {
+      gemm(count, s_.dim, visible, scores_.get() + r * strip_row_ + tile.near_column(), strip_row_, 1,
+           head_.v + tile.n0 * head_.v_row, head_.v_row, numerator_.get() + r * out_row_, out_row_, Store::kOverwrite);
+    });
+    if (tile.sinks > 0) {
+      gemm(rows, s_.dim, tile.sinks, scores_.get() + tile.prefix, strip_row_, 1, head_.v + tile.sink_begin * head_.v_row,
+           head_.v_row, numerator_.get(), out_row_, Store::kAdd);
+    }
+    if (tile.prefix > 0) {
+      gemm(rows, s_.dim, tile.prefix, scores_.get(), strip_row_, 1, a_.prefix_v.at(head_.b, head_.g), a_.prefix_v.row,
+           numerator_.get(), out_row_, Store::kAdd);
+    }
+  }
+
+  const AttentionArguments& a_;
+  const AttentionShape& s_;
+  const Strided<float>& out_;
+  float *row_max_, *inverse_sum_;
+  std::int64_t first_head_, last_head_;
+  Buffer<double> decay_memory_;
+  KeyHead head_;
+  bool exact_;
+  KeyChunks chunks_;
+  ChunkState state_;
+  RowBlock block_;
+  std::int64_t strip_row_, out_row_;
+  Buffer<float> scores_, products_, numerator_, relative_, prefix_, sinks_;
+  QueryFeatures queries_;
+  std::int64_t sink_begin_ = 0, sink_count_ = 0;  // what sinks_ holds
 };
 
-// Turns raw scores and feature products of row i into unnormalised weights in `scores`, with the row's maximum taken out.
-// Returns their sum; `maximum` and `state_factor` (what the state's part is multiplied by, 0: not seen) are outputs.
-inline float weigh_row(const KeyHead& head, const Tile& tile, std::int64_t i, float log_scale, const float* relative,
-                       float* scores, const float* features, float* maximum, float* state_factor) {
-  const AttentionShape& shape = head.arguments.shape;
-  const RowRanges r = row_ranges(head, tile, i);
-  const bool linear = shape.features > 0 && (r.state || r.linear_end > r.linear_begin);
-  const std::int64_t near = tile.near_column();
-  scale_row(scores, tile.columns(), shape.scale, false, scores);
-  float top = linear ? log_scale : -3.0e38f;
-  top = row_maximum(scores, r.far, top);
-  top = row_maximum(scores + r.exact_begin, r.linear_begin - r.exact_begin, top);
-  top = row_maximum(scores + r.linear_end, r.row_end - r.linear_end, top);
-  float sum = exponentials(scores, r.far, top, 1, scores);
-  fill_row(0, r.exact_begin - r.far, scores + r.far);
-  sum += exponentials(scores + r.exact_begin, r.linear_begin - r.exact_begin, top, 1, scores + r.exact_begin);
-  const float factor = std::exp(log_scale - top);
-  if (linear) {
-    const float* keys = head.decay == nullptr ? nullptr : relative + (r.linear_begin - near);
-    const float own = head.decay == nullptr ? 0 : relative[i - tile.n0];
-    sum += linear_weights(features + r.linear_begin, r.linear_end - r.linear_begin, keys, own, factor, scores + r.linear_begin);
-  } else {
-    fill_row(0, r.linear_end - r.linear_begin, scores + r.linear_begin);
-  }
-  sum += exponentials(scores + r.linear_end, r.row_end - r.linear_end, top, 1, scores + r.linear_end);
-  fill_row(0, tile.columns() - r.row_end, scores + r.row_end);
-  *maximum = top;
-  *state_factor = r.state ? factor * std::exp(head.decay_between(tile.n0 - 1, i)) : 0;
-  return sum;
-}
-
-// numerator [rows, D] = weights [rows, columns] times the values of the tile's keys.
-inline void weighted_values(const KeyHead& head, const Tile& tile, std::int64_t rows, const float* weights,
-                            std::int64_t strip_row, float* numerator, std::int64_t numerator_row) {
-  const AttentionArguments& a = head.arguments;
-  gemm(rows, head.dim, tile.t1 - tile.n0, weights + tile.near_column(), strip_row, 1, head.v + tile.n0 * head.v_row, head.v_row,
-       numerator, numerator_row, Store::kOverwrite);
-  if (tile.sinks > 0) {
-    gemm(rows, head.dim, tile.sinks, weights + tile.prefix, strip_row, 1, head.v + tile.sink_begin * head.v_row, head.v_row,
-         numerator, numerator_row, Store::kAdd);
-  }
-  if (tile.prefix > 0) {
-    gemm(rows, head.dim, tile.prefix, weights, strip_row, 1, a.prefix_v.at(head.b, head.g), a.prefix_v.row, numerator,
-         numerator_row, Store::kAdd);
-  }
-}
-
-void causal_forward(const AttentionArguments& a, const Strided<float>& outputs, float* row_max, float* inverse_sum,
+void causal_forward(const AttentionArguments& a, const Strided<float>& out, float* row_max, float* inverse_sum,
                     float* state_out, std::int64_t absorb_end, std::int64_t b, std::int64_t g, std::int64_t first_head,
-                    std::int64_t last_head) {
-  const AttentionShape& s = a.shape;
-  Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : s.length);
+                    std::int64_t last_head, const RowBlock& block) {
+  HeadForward(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
+}
+
+// What key rows [begin, end) alone leave in the state [F, D + 1], and how much of what was there before they leave.
+void absorb_rows(const AttentionArguments& a, std::int64_t b, std::int64_t g, std::int64_t begin, std::int64_t end,
+                 float* state, float* carry) {
+  Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : a.shape.length);
   const KeyHead head(a, b, g, decay_memory.get());
-  const bool exact = s.window > 0 || s.sinks > 0 || a.prefix_rows > 0 || all_keys_exact(s);
-  const TransposedKeys keys(exact ? s.length : 1, s.dim, exact ? a.k.at(b, g) : nullptr, a.k.row);
-  const TransposedKeys prefix(a.prefix_rows, s.dim, a.prefix_rows > 0 ? a.prefix_k.at(b, g) : nullptr, a.prefix_k.row);
-  const TransposedKeys key_features(s.features > 0 ? s.length : 1, most(s.features, 1), head.phi_k, head.phi_k_row);
-  ForwardScratch scratch(s, a.prefix_rows);
-  LinearState state{scratch.state.get(), scratch.wide};
-  std::memset(state.s, 0, sizeof(float) * static_cast<std::size_t>(most(s.features, 1) * scratch.wide));
-  const std::int64_t state_offset = (b * s.kv_heads + g) * s.features * (s.dim + 1);
-  if (a.state_in != nullptr) {
-    for (std::int64_t f = 0; f < s.features; ++f) {
-      std::memcpy(state.s + f * scratch.wide, a.state_in + state_offset + f * (s.dim + 1),
-                  sizeof(float) * static_cast<std::size_t>(s.dim + 1));
-    }
-  }
-  for (std::int64_t t0 = s.query_begin; t0 < s.length; t0 += kTileRows) {
-    const Tile tile = make_tile(head, t0);
-    const std::int64_t rows = tile.t1 - tile.t0;
-    if (s.features > 0) absorb(head, state, tile.n0, scratch.absorb_rows.get());
-    tile_decay(head, tile, scratch.relative.get());
-    for (std::int64_t h = first_head; h < last_head; ++h) {
-      const std::int64_t q0 = t0 - s.query_begin;
-      if (exact) {
-        const float* q = a.q.at(b, h, q0);
-        if (tile.prefix > 0) {
-          gemm(rows, tile.prefix, s.dim, q, a.q.row, 1, prefix.column(0), prefix.stride, scratch.scores.get(),
-               scratch.strip_row, Store::kOverwrite);
-        }
-        tile_products(tile, rows, s.dim, q, a.q.row, keys, scratch.scores.get(), scratch.strip_row);
-      } else {
-        std::memset(scratch.scores.get(), 0, sizeof(float) * static_cast<std::size_t>(rows * scratch.strip_row));
-      }
-      const bool linear_near = s.features > 0 && tile.t1 - s.window > tile.n0;
-      if (linear_near) {
-        gemm(rows, tile.t1 - s.window - tile.n0, s.features, a.phi_q.at(b, h, q0), a.phi_q.row, 1, key_features.column(tile.n0),
-             key_features.stride, scratch.features.get() + tile.near_column(), scratch.strip_row, Store::kOverwrite);
-      }
-      const bool has_state = s.features > 0 && (state.absorbed > 0 || a.state_in != nullptr);
-      if (has_state) {
-        gemm(rows, s.dim + 1, s.features, a.phi_q.at(b, h, q0), a.phi_q.row, 1, state.s, state.stride, scratch.from_state.get(),
-             scratch.wide, Store::kOverwrite);
-      }
-      float sums[kTileRows], factors[kTileRows];
-      const std::int64_t row_offset = (b * s.heads + h) * s.query_rows() + q0;
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const float log_scale = a.row_log_scale == nullptr ? 0 : a.row_log_scale[row_offset + r];
-        sums[r] = weigh_row(head, tile, t0 + r, log_scale, scratch.relative.get(), scratch.scores.get() + r * scratch.strip_row,
-                            scratch.features.get() + r * scratch.strip_row, row_max + row_offset + r, factors + r);
-      }
-      weighted_values(head, tile, rows, scratch.scores.get(), scratch.strip_row, scratch.numerator.get(), scratch.wide);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const float* from_state = scratch.from_state.get() + r * scratch.wide;
-        const float factor = has_state ? factors[r] : 0;
-        const float total = sums[r] + (factor > 0 ? factor * from_state[s.dim] : 0);
-        const float inverse = inverse_or_zero(total);
-        inverse_sum[row_offset + r] = inverse;
-        float* out = outputs.at(b, h, q0 + r);
-        scale_row(scratch.numerator.get() + r * scratch.wide, s.dim, inverse, false, out);
-        if (factor > 0) scale_row(from_state, s.dim, factor * inverse, true, out);
-      }
-    }
-  }
-  if (state_out != nullptr && first_head == g * (s.heads / s.kv_heads)) {
-    absorb(head, state, absorb_end, scratch.absorb_rows.get());
-    for (std::int64_t f = 0; f < s.features; ++f) {
-      std::memcpy(state_out + state_offset + f * (s.dim + 1), state.s + f * scratch.wide,
-                  sizeof(float) * static_cast<std::size_t>(s.dim + 1));
-    }
-  }
+  KeyChunks chunks(head, 1, false, false);
+  ChunkState sum(head, chunks, begin, nullptr);
+  sum.absorb(end);
+  sum.write(state);
+  *carry = sum.carry();
 }
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE
@@ -160,10 +232,12 @@ HWY_AFTER_NAMESPACE();
 
 #include <algorithm>
 #include <new>
+#include <vector>
 
 namespace hedgehog::kernels {
 
 HWY_EXPORT(causal_forward);
+HWY_EXPORT(absorb_rows);
 
 void throw_out_of_memory() {
   throw std::bad_alloc();
@@ -173,20 +247,94 @@ const char* instruction_set() {
   return hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets() & HWY_TARGETS);
 }
 
+namespace {
+
+// Heads that are enough to keep any machine's threads busy; with fewer the sequence is cut into blocks too. Not the number of
+// threads, so that results do not depend on it.
+constexpr std::int64_t kEnoughHeads = 8;
+constexpr std::int64_t kBlockChunks = 8;                     // at least, in a block
+constexpr std::int64_t kStateBytes = std::int64_t{4} << 20;  // of all blocks' states together, about
+
+}  // namespace
+
+std::vector<RowBlock> row_blocks(const AttentionShape& s) {
+  const std::int64_t first = s.query_begin / kChunkRows, chunks = (s.length - 1) / kChunkRows + 1 - first;
+  const std::int64_t state_bytes = s.batch * s.kv_heads * s.features * (s.dim + 1) * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t most_blocks = std::max<std::int64_t>(4, kStateBytes / std::max<std::int64_t>(1, state_bytes));
+  const std::int64_t step = std::max(kBlockChunks, (chunks + most_blocks - 1) / most_blocks);
+  std::vector<RowBlock> blocks;
+  for (std::int64_t chunk = 0; chunk < chunks; chunk += step) {
+    const std::int64_t begin = std::max(s.query_begin, (first + chunk) * kChunkRows);
+    blocks.push_back(
+        {begin, std::min(s.length, (first + chunk + step) * kChunkRows), chunk == 0 ? 0 : first_near_row(s, begin), nullptr});
+  }
+  return blocks;
+}
+
+std::vector<float> block_states(const AttentionArguments& a, const std::vector<RowBlock>& blocks,
+                                const ParallelFor& parallel_for) {
+  const AttentionShape& s = a.shape;
+  const auto count = static_cast<std::int64_t>(blocks.size());
+  const std::int64_t size = s.features * (s.dim + 1), heads = s.batch * s.kv_heads;
+  std::vector<float> states(static_cast<std::size_t>(heads * count * size)), carries(static_cast<std::size_t>(heads * count));
+  // What block n − 1 leaves stands at block n.
+  parallel_for(heads * (count - 1), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t head = task / (count - 1), n = task % (count - 1) + 1;
+      HWY_DYNAMIC_DISPATCH(absorb_rows)
+      (a, head / s.kv_heads, head % s.kv_heads, blocks[static_cast<std::size_t>(n - 1)].absorbed,
+       blocks[static_cast<std::size_t>(n)].absorbed, states.data() + (head * count + n) * size,
+       carries.data() + head * count + n);
+    }
+  });
+  parallel_for(heads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t head = begin; head < end; ++head) {
+      float* state = states.data() + head * count * size;
+      if (a.state_in != nullptr) std::copy_n(a.state_in + head * size, size, state);
+      for (std::int64_t n = 1; n < count; ++n, state += size) {
+        const float carry = carries[static_cast<std::size_t>(head * count + n)];
+        for (std::int64_t i = 0; i < size; ++i) state[size + i] += carry * state[i];
+      }
+    }
+  });
+  return states;
+}
+
 void attention_forward(const AttentionArguments& arguments, Strided<float> out, float* row_max, float* inverse_sum,
                        float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for) {
   const AttentionShape& s = arguments.shape;
   if (!s.causal) return bidirectional_forward(arguments, out, row_max, inverse_sum, parallel_for);
-  // Few sequences: query heads apart, each repeating its key head's state, so that every thread has work. The state that a call
-  // hands on is written once per key head, and the reading of state_in must not race with it, so then heads stay together.
-  const std::int64_t group = s.heads / s.kv_heads;
-  const bool apart = s.batch * s.kv_heads < 8 && state_out == nullptr && s.query_rows() > 1;
-  const std::int64_t step = apart ? 1 : group;
+  const std::int64_t group = s.heads / s.kv_heads, size = s.features * (s.dim + 1), heads = s.batch * s.kv_heads;
+  const auto state_of = [&](std::int64_t head) {
+    return arguments.state_in == nullptr ? nullptr : arguments.state_in + head * size;
+  };
+  const bool few = heads < kEnoughHeads;
+  const std::vector<RowBlock> blocks = few && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
+  if (blocks.size() > 1) {
+    const auto count = static_cast<std::int64_t>(blocks.size());
+    const std::vector<float> states = block_states(arguments, blocks, parallel_for);
+    parallel_for(heads * count, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t task = begin; task < end; ++task) {
+        const std::int64_t head = task / count, n = task % count, g = head % s.kv_heads;
+        RowBlock block = blocks[static_cast<std::size_t>(n)];
+        // Block 0's too is the copy: state_out may be state_in.
+        block.state = n == 0 && arguments.state_in == nullptr ? nullptr : states.data() + (head * count + n) * size;
+        float* last = n == count - 1 && state_out != nullptr ? state_out + head * size : nullptr;
+        HWY_DYNAMIC_DISPATCH(causal_forward)
+        (arguments, out, row_max, inverse_sum, last, absorb_end, head / s.kv_heads, g, g * group, (g + 1) * group, block);
+      }
+    });
+    return;
+  }
+  // Short and few: query heads apart, each repeating its key head's work. The state that a call hands on is written once per
+  // key head, so then they stay together.
+  const std::int64_t step = few && state_out == nullptr && s.query_rows() > 1 ? 1 : group;
   parallel_for(s.batch * s.heads / step, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t b = task * step / s.heads, h = task * step % s.heads;
+      const std::int64_t b = task * step / s.heads, h = task * step % s.heads, g = h / group, head = b * s.kv_heads + g;
       HWY_DYNAMIC_DISPATCH(causal_forward)
-      (arguments, out, row_max, inverse_sum, state_out, absorb_end, b, h / group, h, h + step);
+      (arguments, out, row_max, inverse_sum, state_out == nullptr ? nullptr : state_out + head * size, absorb_end, b, g, h,
+       h + step, {s.query_begin, s.length, 0, state_of(head)});
     }
   });
 }

@@ -10,6 +10,7 @@
 #include "hedgehog/kernels/attention.h"
 #include "hedgehog/kernels/cpu/buffer-inl.h"
 #include "hedgehog/kernels/cpu/gemm_tile-inl.h"
+#include "hedgehog/kernels/cpu/row_block.h"
 #include "hedgehog/kernels/cpu/row_operations-inl.h"
 
 #include <cstring>
@@ -17,7 +18,7 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-constexpr std::int64_t kTileRows = 64;
+constexpr std::int64_t kTileRows = kChunkRows;
 
 // Everything of one (batch, key/value head) that does not depend on the query head.
 struct KeyHead {
@@ -40,7 +41,7 @@ struct KeyHead {
         segment(a.segment_start == nullptr ? nullptr : a.segment_start + batch * a.shape.length),
         v(a.v.at(batch, head)),
         v_row(a.v.row),
-        phi_k(features > 0 ? a.phi_k.at(batch, head) : nullptr),
+        phi_k(a.phi_k ? a.phi_k.at(batch, head) : nullptr),
         phi_k_row(a.phi_k.row),
         decay(nullptr) {
     if (a.log_gate != nullptr && features > 0) {
@@ -72,23 +73,6 @@ inline bool all_keys_exact(const AttentionShape& shape) {
   return shape.features == 0 && shape.window == 0 && shape.sinks == 0;
 }
 
-inline Tile make_tile(const KeyHead& head, std::int64_t t0) {
-  const AttentionShape& shape = head.arguments.shape;
-  Tile tile{};
-  tile.t0 = t0;
-  tile.t1 = least(t0 + kTileRows, head.length);
-  tile.prefix = head.arguments.prefix_rows;
-  if (all_keys_exact(shape)) {
-    tile.n0 = head.segment_of(t0);
-    return tile;
-  }
-  tile.n0 = shape.window > 0 ? most(0, t0 - shape.window + 1) : t0;
-  const std::int64_t start = head.segment_of(tile.n0);
-  tile.sink_begin = start;
-  tile.sinks = shape.sinks > 0 ? most(0, least(start + shape.sinks, tile.n0) - start) : 0;
-  return tile;
-}
-
 // How row i weighs the tile's columns: [0, far) exact, near columns [exact_begin, linear_begin) exact, [linear_begin,
 // linear_end) linear (nothing at all when there are no features), [linear_end, row_end) exact.
 struct RowRanges {
@@ -116,41 +100,6 @@ inline RowRanges row_ranges(const KeyHead& head, const Tile& tile, std::int64_t 
   return ranges;
 }
 
-// S [F, stride] with S's column D the normaliser z.
-struct LinearState {
-  float* s;
-  std::int64_t stride;
-  std::int64_t absorbed =
-      0;  // key rows before this one are in s (those of the current document); referenced at row absorbed − 1
-};
-
-// Moves the state on to key row `end`: decays it, drops it where a document ends, adds the rows' φ(k) [v, 1]ᵀ, leaves sinks
-// out. scratch [rows, stride].
-inline void absorb(const KeyHead& head, LinearState& state, std::int64_t end, float* scratch) {
-  const AttentionShape& shape = head.arguments.shape;
-  while (state.absorbed < end) {
-    const std::int64_t a0 = state.absorbed, a1 = least(a0 + kTileRows, end);
-    const std::int64_t start = head.segment_of(least(a1, head.length - 1));
-    if (start > a0) {
-      std::memset(state.s, 0, sizeof(float) * static_cast<std::size_t>(head.features * state.stride));
-    } else if (head.decay != nullptr) {
-      scale_row(state.s, head.features * state.stride, std::exp(head.decay_between(a0 - 1, a1 - 1)), false, state.s);
-    }
-    const std::int64_t first = clamp(start + shape.sinks, a0, a1);
-    for (std::int64_t j = first; j < a1; ++j) {
-      float* row = scratch + (j - first) * state.stride;
-      const float weight = head.decay == nullptr ? 1.0f : std::exp(head.decay_between(j, a1 - 1));
-      scale_row(head.v + j * head.v_row, head.dim, weight, false, row);
-      row[head.dim] = weight;
-    }
-    if (first < a1) {
-      gemm(head.features, head.dim + 1, a1 - first, head.phi_k + first * head.phi_k_row, 1, head.phi_k_row, scratch,
-           state.stride, state.s, state.stride, Store::kAdd);
-    }
-    state.absorbed = a1;
-  }
-}
-
 // Keys with rows as columns, so that products over them read B in rows: k [D, stride], φ(k) [F, stride], v [D, stride].
 struct TransposedKeys {
   Buffer<float> memory;
@@ -162,17 +111,6 @@ struct TransposedKeys {
   }
   const float* column(std::int64_t row) const { return memory.get() + row; }
 };
-
-// strip [rows, strip_row] = x [rows, width] times the tile's transposed keys: far sinks and near rows.
-inline void tile_products(const Tile& tile, std::int64_t rows, std::int64_t width, const float* x, std::int64_t x_row,
-                          const TransposedKeys& keys, float* strip, std::int64_t strip_row) {
-  if (tile.sinks > 0) {
-    gemm(rows, tile.sinks, width, x, x_row, 1, keys.column(tile.sink_begin), keys.stride, strip + tile.prefix, strip_row,
-         Store::kOverwrite);
-  }
-  gemm(rows, tile.t1 - tile.n0, width, x, x_row, 1, keys.column(tile.n0), keys.stride, strip + tile.near_column(), strip_row,
-       Store::kOverwrite);
-}
 
 // a_j of the near rows relative to row n0 − 1, where the state is referenced.
 inline void tile_decay(const KeyHead& head, const Tile& tile, float* relative) {

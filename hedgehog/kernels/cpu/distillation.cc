@@ -42,7 +42,7 @@ inline RowLoss distil_row(const DistillationRow& row, std::int64_t columns, cons
   over_row(row.end - row.teacher_begin, [&](std::int64_t j, auto valid, bool whole) {
     const auto score = load_row(scores + row.teacher_begin + j, valid, whole);
     const auto centred = hn::Sub(score, hn::Set(d, teacher_top));
-    const auto weight = hn::IfThenElseZero(valid, hn::Exp(d, centred));
+    const auto weight = hn::IfThenElseZero(valid, exponential(centred));
     teacher_total = hn::Add(teacher_total, weight);
     teacher_scores = hn::MulAdd(weight, centred, teacher_scores);
   });
@@ -54,7 +54,7 @@ inline RowLoss distil_row(const DistillationRow& row, std::int64_t columns, cons
   auto total = hn::Zero(d);
   const auto add_exact = [&](std::int64_t begin, std::int64_t end) {
     over_row(end - begin, [&](std::int64_t j, auto valid, bool whole) {
-      const auto weight = hn::Exp(d, hn::Sub(load_row(scores + begin + j, valid, whole), hn::Set(d, top)));
+      const auto weight = exponential(hn::Sub(load_row(scores + begin + j, valid, whole), hn::Set(d, top)));
       total = hn::Add(total, hn::IfThenElseZero(valid, weight));
     });
   };
@@ -75,7 +75,7 @@ inline RowLoss distil_row(const DistillationRow& row, std::int64_t columns, cons
     begin = most(begin, row.teacher_begin);
     over_row(most(0, end - begin), [&](std::int64_t j, auto valid, bool whole) {
       const auto score = load_row(scores + begin + j, valid, whole);
-      const auto p = hn::Mul(hn::Exp(d, hn::Sub(score, hn::Set(d, teacher_top))), hn::Set(d, teacher_inverse));
+      const auto p = hn::Mul(exponential(hn::Sub(score, hn::Set(d, teacher_top))), hn::Set(d, teacher_inverse));
       const auto log_weight = hn::Max(hn::Sub(score, hn::Set(d, top + log_sum)), hn::Set(d, std::log(kLeastWeight)));
       loss = hn::Sub(loss, hn::IfThenElseZero(valid, hn::Mul(p, log_weight)));
     });
@@ -87,7 +87,7 @@ inline RowLoss distil_row(const DistillationRow& row, std::int64_t columns, cons
     const auto product = load_row(products + column, valid, whole);
     const auto slope = hn::Mul(hn::Set(d, factor * inverse), decay(keys, row.own_decay, j, valid, whole));
     const auto weight = hn::Mul(slope, product);
-    auto p = hn::Mul(hn::Exp(d, hn::Sub(load_row(scores + column, valid, whole), hn::Set(d, teacher_top))),
+    auto p = hn::Mul(exponential(hn::Sub(load_row(scores + column, valid, whole), hn::Set(d, teacher_top))),
                      hn::Set(d, teacher_inverse));
     if (column < row.teacher_begin) {
       const auto outside = hn::Lt(hn::Iota(d, static_cast<float>(column)), hn::Set(d, static_cast<float>(row.teacher_begin)));

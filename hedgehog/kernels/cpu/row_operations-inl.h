@@ -20,6 +20,25 @@ namespace hn = hwy::HWY_NAMESPACE;
 using FloatTag = hn::ScalableTag<float>;
 using FloatVector = hn::Vec<FloatTag>;
 
+// e^x within 2 ulp for x ≤ 88, 0 below −86.5: what weights and features need, in two thirds of hn::Exp's time.
+HWY_INLINE FloatVector exponential(FloatVector x) {
+  const FloatTag d;
+  const hn::RebindToSigned<FloatTag> integers;
+  // x = n·ln 2 + r; adding 1.5·2^23 leaves n rounded in the low bits.
+  const auto shifter = hn::Set(d, 12582912.0f);
+  const auto shifted = hn::MulAdd(x, hn::Set(d, 1.44269504f), shifter);
+  const auto n = hn::Sub(shifted, shifter);
+  const auto r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x));
+  auto y = hn::MulAdd(r, hn::Set(d, 1.3981999507e-3f), hn::Set(d, 8.3334519073e-3f));
+  y = hn::MulAdd(y, r, hn::Set(d, 4.1665795894e-2f));
+  y = hn::MulAdd(y, r, hn::Set(d, 1.6666665459e-1f));
+  y = hn::MulAdd(y, r, hn::Set(d, 5.0000001201e-1f));
+  y = hn::MulAdd(hn::Mul(r, r), y, hn::Add(r, hn::Set(d, 1.0f)));
+  // Times 2^n by adding n to the exponent.
+  const auto scaled = hn::BitCast(d, hn::Add(hn::BitCast(integers, y), hn::ShiftLeft<23>(hn::BitCast(integers, shifted))));
+  return hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, -86.5f)), scaled);
+}
+
 // body(vector, valid) over [0, n); the last vector may be partial, `valid` is its mask.
 template <class Body>
 HWY_INLINE void over_row(std::int64_t n, Body&& body) {
@@ -67,9 +86,30 @@ HWY_INLINE float exponentials(const float* x, std::int64_t n, float shift, float
   const FloatTag d;
   FloatVector sum = hn::Zero(d);
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
-    const auto value = hn::Mul(hn::Set(d, factor), hn::Exp(d, hn::Sub(load_row(x + j, valid, whole), hn::Set(d, shift))));
+    const auto value = hn::Mul(hn::Set(d, factor), exponential(hn::Sub(load_row(x + j, valid, whole), hn::Set(d, shift))));
     sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
     store_row(value, to + j, valid, whole);
+  });
+  return sum_lanes(sum);
+}
+
+// to = exp(scale · x − shift); returns the sum.
+HWY_INLINE float scaled_exponentials(const float* x, std::int64_t n, float scale, float shift, float* to) {
+  const FloatTag d;
+  FloatVector sum = hn::Zero(d);
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto value = exponential(hn::MulSub(hn::Set(d, scale), load_row(x + j, valid, whole), hn::Set(d, shift)));
+    sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
+    store_row(value, to + j, valid, whole);
+  });
+  return sum_lanes(sum);
+}
+
+HWY_INLINE float row_sum(const float* x, std::int64_t n) {
+  const FloatTag d;
+  FloatVector sum = hn::Zero(d);
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    sum = hn::Add(sum, hn::IfThenElseZero(valid, load_row(x + j, valid, whole)));
   });
   return sum_lanes(sum);
 }
@@ -78,7 +118,7 @@ HWY_INLINE float exponentials(const float* x, std::int64_t n, float shift, float
 HWY_INLINE FloatVector decay(const float* key_decay, float row_decay, std::int64_t j, hn::Mask<FloatTag> valid, bool whole) {
   const FloatTag d;
   if (key_decay == nullptr) return hn::Set(d, 1.0f);
-  return hn::Exp(d, hn::Min(hn::Zero(d), hn::Sub(hn::Set(d, row_decay), load_row(key_decay + j, valid, whole))));
+  return exponential(hn::Min(hn::Zero(d), hn::Sub(hn::Set(d, row_decay), load_row(key_decay + j, valid, whole))));
 }
 
 // to = factor · exp(a_i − a_j) · x; returns the sum.
@@ -112,6 +152,14 @@ HWY_INLINE void feature_gradients(const float* dp, std::int64_t n, const float* 
     const auto centred = hn::Sub(load_row(dp + j, valid, whole), hn::Set(d, row_dot));
     const auto weight = hn::Mul(hn::Set(d, factor), decay(key_decay, row_decay, j, valid, whole));
     store_row(hn::Mul(weight, centred), to + j, valid, whole);
+  });
+}
+
+// x += shift
+HWY_INLINE void shift_row(float* x, std::int64_t n, float shift) {
+  const FloatTag d;
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    store_row(hn::Add(load_row(x + j, valid, whole), hn::Set(d, shift)), x + j, valid, whole);
   });
 }
 

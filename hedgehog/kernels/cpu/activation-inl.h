@@ -1,0 +1,123 @@
+// The maps' activations on one row of u, and on a tile that holds a row of keys in each column. Included once per instruction
+// set.
+#if defined(HEDGEHOG_KERNELS_CPU_ACTIVATION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEDGEHOG_KERNELS_CPU_ACTIVATION_INL_H_
+#undef HEDGEHOG_KERNELS_CPU_ACTIVATION_INL_H_
+#else
+#define HEDGEHOG_KERNELS_CPU_ACTIVATION_INL_H_
+#endif
+
+#include "hedgehog/kernels/cpu/row_operations-inl.h"
+#include "hedgehog/kernels/feature_map.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace hedgehog::kernels::HWY_NAMESPACE {
+
+// to = exp(sign · u − shift); returns the sum.
+HWY_INLINE float signed_exponentials(const float* u, std::int64_t n, float sign, float shift, float* to) {
+  const FloatTag d;
+  auto sum = hn::Zero(d);
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto value = exponential(hn::MulSub(hn::Set(d, sign), load_row(u + j, valid, whole), hn::Set(d, shift)));
+    sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
+    store_row(value, to + j, valid, whole);
+  });
+  return sum_lanes(sum);
+}
+
+// phi [2·width] of u [width]; returns kExp's log scale, 0 for the others.
+inline float activate_row(Activation activation, std::int64_t width, const float* u, float* phi) {
+  const FloatTag d;
+  auto high = hn::Set(d, -3.0e38f), low = hn::Set(d, 3.0e38f);
+  over_row(width, [&](std::int64_t j, auto valid, bool whole) {
+    const auto value = load_row(u + j, valid, whole);
+    high = hn::Max(high, hn::IfThenElse(valid, value, high));
+    low = hn::Min(low, hn::IfThenElse(valid, value, low));
+  });
+  const float maximum = hn::GetLane(hn::MaxOfLanes(d, high)), minus_minimum = -hn::GetLane(hn::MinOfLanes(d, low));
+  const float both = maximum > minus_minimum ? maximum : minus_minimum;
+  if (activation == Activation::kSplitSoftmax) {
+    const float positive = signed_exponentials(u, width, 1, maximum, phi);
+    const float negative = signed_exponentials(u, width, -1, minus_minimum, phi + width);
+    scale_row(phi, width, 1 / positive, false, phi);
+    scale_row(phi + width, width, 1 / negative, false, phi + width);
+    return 0;
+  }
+  if (activation == Activation::kJointSoftmax) {
+    float sum = signed_exponentials(u, width, 2, 2 * both, phi);
+    sum += signed_exponentials(u, width, -2, 2 * both, phi + width);
+    scale_row(phi, 2 * width, 1 / sum, false, phi);
+    return 0;
+  }
+  signed_exponentials(u, width, 1, both, phi);
+  signed_exponentials(u, width, -1, both, phi + width);
+  return both;
+}
+
+// to = factor · (p+ (g+ − mean+) − p− (g− − mean−))
+HWY_INLINE void both_signs(const float* phi, const float* gradient, std::int64_t n, float mean_positive, float mean_negative,
+                           float factor, float* to) {
+  const FloatTag d;
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    const auto positive =
+        hn::Mul(load_row(phi + j, valid, whole), hn::Sub(load_row(gradient + j, valid, whole), hn::Set(d, mean_positive)));
+    const auto negative = hn::Mul(load_row(phi + n + j, valid, whole),
+                                  hn::Sub(load_row(gradient + n + j, valid, whole), hn::Set(d, mean_negative)));
+    store_row(hn::Mul(hn::Set(d, factor), hn::Sub(positive, negative)), to + j, valid, whole);
+  });
+}
+
+// du [width] from φ and its gradient [2·width]; kExp's log scale is held fixed.
+inline void activate_row_backward(Activation activation, std::int64_t width, const float* phi, const float* gradient,
+                                  float* u_gradient) {
+  float positive = 0, negative = 0;
+  if (activation != Activation::kExp) {
+    positive = dot(phi, gradient, width);
+    negative = dot(phi + width, gradient + width, width);
+  }
+  if (activation == Activation::kJointSoftmax) positive = negative = positive + negative;
+  both_signs(phi, gradient, width, positive, negative, activation == Activation::kJointSoftmax ? 2 : 1, u_gradient);
+}
+
+// activate_row for `columns` keys at once (a multiple of the vector's lanes): row m of u [width, columns] holds number m of
+// every key, so that maxima and sums run down the columns. u lies in the lower half of phi [2·width, columns], row width + m,
+// without the bias; both halves are written.
+inline void activate_columns(Activation activation, std::int64_t width, std::int64_t columns, const float* bias, float* phi) {
+  const FloatTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const bool joint = activation == Activation::kJointSoftmax;
+  const auto sign = hn::Set(d, joint ? 2.0f : 1.0f);
+  for (std::int64_t j = 0; j < columns; j += lanes) {
+    float *positive = phi + j, *negative = phi + width * columns + j;
+    auto high = hn::Set(d, -3.0e38f), low = hn::Set(d, 3.0e38f);
+    for (std::int64_t m = 0; m < width; ++m) {
+      auto u = hn::LoadU(d, negative + m * columns);
+      if (bias != nullptr) u = hn::Add(u, hn::Set(d, bias[m]));
+      hn::StoreU(u, d, negative + m * columns);
+      high = hn::Max(high, u);
+      low = hn::Min(low, u);
+    }
+    auto top = high, bottom = hn::Neg(low);
+    if (joint) top = bottom = hn::Mul(sign, hn::Max(top, bottom));
+    auto positive_sum = hn::Zero(d), negative_sum = hn::Zero(d);
+    for (std::int64_t m = 0; m < width; ++m) {
+      const auto u = hn::Mul(sign, hn::LoadU(d, negative + m * columns));
+      const auto up = exponential(hn::Sub(u, top)), down = exponential(hn::Neg(hn::Add(u, bottom)));
+      positive_sum = hn::Add(positive_sum, up);
+      negative_sum = hn::Add(negative_sum, down);
+      hn::StoreU(up, d, positive + m * columns);
+      hn::StoreU(down, d, negative + m * columns);
+    }
+    if (joint) positive_sum = negative_sum = hn::Add(positive_sum, negative_sum);
+    const auto up_scale = hn::Div(hn::Set(d, 1.0f), positive_sum), down_scale = hn::Div(hn::Set(d, 1.0f), negative_sum);
+    for (std::int64_t m = 0; m < width; ++m) {
+      hn::StoreU(hn::Mul(up_scale, hn::LoadU(d, positive + m * columns)), d, positive + m * columns);
+      hn::StoreU(hn::Mul(down_scale, hn::LoadU(d, negative + m * columns)), d, negative + m * columns);
+    }
+  }
+}
+
+}  // namespace hedgehog::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

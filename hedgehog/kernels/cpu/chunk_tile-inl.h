@@ -1,0 +1,123 @@
+// A tile of query rows whose near keys are whole chunks, and products over it that stop at the diagonal. Included once per
+// instruction set.
+#if defined(HEDGEHOG_KERNELS_CPU_CHUNK_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef HEDGEHOG_KERNELS_CPU_CHUNK_TILE_INL_H_
+#undef HEDGEHOG_KERNELS_CPU_CHUNK_TILE_INL_H_
+#else
+#define HEDGEHOG_KERNELS_CPU_CHUNK_TILE_INL_H_
+#endif
+
+#include "hedgehog/kernels/cpu/key_chunks-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace hedgehog::kernels::HWY_NAMESPACE {
+
+// Rows that share how far to the right of the diagonal they are computed.
+constexpr std::int64_t kStepRows = 16;
+
+// The tile of query rows from t0 to the end of its chunk; its near keys begin with a chunk.
+inline Tile make_chunk_tile(const KeyHead& head, std::int64_t t0) {
+  const AttentionShape& shape = head.arguments.shape;
+  Tile tile{};
+  tile.t0 = t0;
+  tile.t1 = least((chunk_of(t0) + 1) * kTileRows, head.length);
+  tile.prefix = head.arguments.prefix_rows;
+  if (all_keys_exact(shape)) {
+    tile.n0 = chunk_of(head.segment_of(t0)) * kTileRows;
+    return tile;
+  }
+  tile.n0 = first_near_row(shape, t0);
+  const std::int64_t start = head.segment_of(tile.n0);
+  tile.sink_begin = start;
+  tile.sinks = shape.sinks > 0 ? most(0, least(start + shape.sinks, tile.n0) - start) : 0;
+  return tile;
+}
+
+// Chunks that near keys may span, and the one that leaves.
+inline std::int64_t chunks_kept(const AttentionShape& s) {
+  const std::int64_t all = (s.length + kTileRows - 1) / kTileRows;
+  return all_keys_exact(s) ? all : least(all, (s.window + kTileRows - 1) / kTileRows + 2);
+}
+
+// Calls body(first row, rows, near columns that these rows may see) for steps of a tile's rows.
+template <class Body>
+inline void for_row_steps(const Tile& tile, const Body& body) {
+  const std::int64_t rows = tile.t1 - tile.t0, before = tile.t0 - tile.n0;
+  for (std::int64_t r = 0; r < rows; r += kStepRows) {
+    const std::int64_t count = least(kStepRows, rows - r);
+    body(r, count, before + r + count);
+  }
+}
+
+// strip [rows, strip_row] = x [rows, width] times the near chunks' panels(chunk) [width, kTileRows]: the near columns before
+// key row `end`, right of the diagonal only to the end of a step.
+template <class Panels>
+inline void near_products(const Tile& tile, std::int64_t end, std::int64_t width, const float* x, std::int64_t x_row,
+                          const Panels& panels, float* strip, std::int64_t strip_row) {
+  for (std::int64_t begin = tile.n0; begin < end; begin += kTileRows) {
+    const float* panel = panels(chunk_of(begin));
+    float* to = strip + tile.near_column() + (begin - tile.n0);
+    if (begin + kTileRows <= tile.t0) {
+      gemm(tile.t1 - tile.t0, least(kTileRows, end - begin), width, x, x_row, 1, panel, kTileRows, to, strip_row,
+           Store::kOverwrite);
+      continue;
+    }
+    for_row_steps(tile, [&](std::int64_t r, std::int64_t count, std::int64_t visible) {
+      const std::int64_t columns = least(tile.n0 + visible, end) - begin;
+      gemm(count, columns, width, x + r * x_row, x_row, 1, panel, kTileRows, to + r * strip_row, strip_row, Store::kOverwrite);
+    });
+  }
+}
+
+// φ of a tile's queries: given, or made by the map.
+class QueryFeatures {
+ public:
+  QueryFeatures(const KeyHead& head, std::int64_t first_head, std::int64_t last_head)
+      : head_(head),
+        map_(head.arguments.map),
+        first_head_(first_head),
+        row_(padded(head.features)),
+        projected_row_(padded(map_.width)),
+        maps_((last_head - first_head) * head.dim * map_.width),
+        projected_(map_.width > 0 ? kTileRows * projected_row_ : 1),
+        features_(kTileRows * row_) {
+    const std::int64_t size = map_.width * head.dim;
+    for (std::int64_t h = first_head; size > 0 && h < last_head; ++h) {
+      transpose(map_.width, head.dim, map_.q_weight + h * size, head.dim, maps_.get() + (h - first_head) * size, map_.width);
+    }
+  }
+
+  // [rows of the tile, F], rows *row apart.
+  const float* of(const Tile& tile, std::int64_t h, std::int64_t* row) {
+    const AttentionArguments& a = head_.arguments;
+    const std::int64_t rows = tile.t1 - tile.t0, q0 = tile.t0 - a.shape.query_begin, width = map_.width;
+    if (width == 0) {
+      *row = a.phi_q.row;
+      return a.phi_q.at(head_.b, h, q0);
+    }
+    gemm(rows, width, head_.dim, a.q.at(head_.b, h, q0), a.q.row, 1, maps_.get() + (h - first_head_) * head_.dim * width, width,
+         projected_.get(), projected_row_, Store::kOverwrite);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      float* u = projected_.get() + r * projected_row_;
+      if (map_.q_bias != nullptr) scale_row(map_.q_bias + h * width, width, 1, true, u);
+      activate_row(map_.activation, width, u, features_.get() + r * row_);
+    }
+    *row = row_;
+    return features_.get();
+  }
+
+  // Memory for scaled features [kTileRows, row()]; where a map makes φ it is φ's own.
+  float* scratch() { return features_.get(); }
+  std::int64_t row() const { return row_; }
+
+ private:
+  const KeyHead& head_;
+  const FeatureMap& map_;
+  std::int64_t first_head_, row_, projected_row_;
+  Buffer<float> maps_, projected_, features_;
+};
+
+}  // namespace hedgehog::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard
