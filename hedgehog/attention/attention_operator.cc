@@ -14,10 +14,16 @@
 namespace hedgehog {
 namespace {
 
-at::Tensor as_rows(const at::Tensor& x) {
+at::Tensor as_rows(const at::Tensor& x, at::ScalarType dtype = at::kFloat) {
   if (!x.defined()) return x;
-  const auto fp32 = x.to(at::kFloat);
-  return fp32.stride(-1) == 1 || fp32.size(-1) == 1 ? fp32 : fp32.contiguous();
+  const auto converted = x.to(dtype);
+  return converted.stride(-1) == 1 || converted.size(-1) == 1 ? converted : converted.contiguous();
+}
+
+kernels::Rows input_rows(const at::Tensor& x) {
+  if (!x.defined()) return {};
+  const auto element = x.scalar_type() == at::kBFloat16 ? kernels::Element::kBfloat16 : kernels::Element::kFloat32;
+  return {x.const_data_ptr(), element, x.stride(0), x.stride(1), x.stride(2)};
 }
 
 template <typename T>
@@ -37,16 +43,25 @@ void check_shape(const at::Tensor& x, const char* name, at::IntArrayRef expected
         fmt::join(expected, "x"));
 }
 
+// The forward kernel reads bf16 itself, all else fp32 alone.
+at::ScalarType forward_dtype(const OperatorInput& i) {
+  const bool bf16 = i.causal && i.q.scalar_type() == at::kBFloat16 && i.k.scalar_type() == at::kBFloat16 &&
+                    i.v.scalar_type() == at::kBFloat16;
+  return bf16 ? at::kBFloat16 : at::kFloat;
+}
+
 // The kernel's view of a call, and the tensors that it points into.
 struct Call {
   OperatorInput t;
   OperatorContinuation more;
   kernels::AttentionArguments arguments;
 
-  explicit Call(const OperatorInput& input, const OperatorContinuation& continuation = {}) : t(input), more(continuation) {
-    t.q = as_rows(t.q);
-    t.k = as_rows(t.k);
-    t.v = as_rows(t.v);
+  // `dtype`: what q, k, v are handed over as.
+  Call(const OperatorInput& input, at::ScalarType dtype, const OperatorContinuation& continuation = {})
+      : t(input), more(continuation) {
+    t.q = as_rows(t.q, dtype);
+    t.k = as_rows(t.k, dtype);
+    t.v = as_rows(t.v, dtype);
     t.phi_q = as_rows(t.phi_q);
     t.phi_k = as_rows(t.phi_k);
     for (auto* x : {&t.row_log_scale, &t.log_gate}) {
@@ -55,8 +70,8 @@ struct Call {
     for (auto* x : {&t.segment_start, &t.key_count}) {
       if (x->defined()) *x = x->to(at::kInt).contiguous();
     }
-    more.prefix_k = as_rows(more.prefix_k);
-    more.prefix_v = as_rows(more.prefix_v);
+    more.prefix_k = as_rows(more.prefix_k, dtype);
+    more.prefix_v = as_rows(more.prefix_v, dtype);
     if (more.state_in.defined()) more.state_in = more.state_in.contiguous();
     for (auto* x : {&t.map.q_weight, &t.map.q_bias, &t.map.k_weight, &t.map.k_bias}) {
       if (x->defined()) *x = x->to(at::kFloat).contiguous();
@@ -106,9 +121,9 @@ struct Call {
                t.map.k_weight.const_data_ptr<float>(),
                t.map.k_bias.const_data_ptr<float>()};
     }
-    a.q = strided<const float>(t.q);
-    a.k = strided<const float>(t.k);
-    a.v = strided<const float>(t.v);
+    a.q = input_rows(t.q);
+    a.k = input_rows(t.k);
+    a.v = input_rows(t.v);
     a.phi_q = strided<const float>(t.phi_q);
     a.phi_k = strided<const float>(t.phi_k);
     if (t.row_log_scale.defined()) a.row_log_scale = t.row_log_scale.const_data_ptr<float>();
@@ -117,8 +132,8 @@ struct Call {
     if (t.key_count.defined()) a.key_count = t.key_count.const_data_ptr<std::int32_t>();
     if (more.state_in.defined()) a.state_in = more.state_in.const_data_ptr<float>();
     if (more.prefix_k.defined()) {
-      a.prefix_k = strided<const float>(more.prefix_k);
-      a.prefix_v = strided<const float>(more.prefix_v);
+      a.prefix_k = input_rows(more.prefix_k);
+      a.prefix_v = input_rows(more.prefix_v);
       a.prefix_rows = more.prefix_k.size(2);
     }
   }
@@ -159,19 +174,21 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                             std::int64_t sinks, bool causal, std::int64_t activation, const Maybe& q_weight,
                             const Maybe& q_bias, const Maybe& k_weight, const Maybe& k_bias) {
     const auto get = [](const Maybe& x) { return x.value_or(at::Tensor()); };
-    const Call call({q,
-                     k,
-                     v,
-                     get(phi_q),
-                     get(phi_k),
-                     get(row_log_scale),
-                     get(log_gate),
-                     get(segment_start),
-                     get(key_count),
-                     window,
-                     sinks,
-                     causal,
-                     {static_cast<kernels::Activation>(activation), get(q_weight), get(q_bias), get(k_weight), get(k_bias)}});
+    const OperatorInput input{
+        q,
+        k,
+        v,
+        get(phi_q),
+        get(phi_k),
+        get(row_log_scale),
+        get(log_gate),
+        get(segment_start),
+        get(key_count),
+        window,
+        sinks,
+        causal,
+        {static_cast<kernels::Activation>(activation), get(q_weight), get(q_bias), get(k_weight), get(k_bias)}};
+    const Call call(input, forward_dtype(input));
     const auto result = run_forward(call, 0, false);
     const auto& map = call.t.map;
     context->save_for_backward({call.t.q, call.t.k, call.t.v, call.t.phi_q, call.t.phi_k, call.t.row_log_scale, call.t.log_gate,
@@ -188,20 +205,21 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const auto saved = context->get_saved_variables();
-    const Call call({saved[0],
-                     saved[1],
-                     saved[2],
-                     saved[3],
-                     saved[4],
-                     saved[5],
-                     saved[6],
-                     saved[7],
-                     saved[8],
-                     context->saved_data["window"].toInt(),
-                     context->saved_data["sinks"].toInt(),
-                     context->saved_data["causal"].toBool(),
-                     {static_cast<kernels::Activation>(context->saved_data["activation"].toInt()), saved[12], saved[13],
-                      saved[14], saved[15]}});
+    const OperatorInput input{saved[0],
+                              saved[1],
+                              saved[2],
+                              saved[3],
+                              saved[4],
+                              saved[5],
+                              saved[6],
+                              saved[7],
+                              saved[8],
+                              context->saved_data["window"].toInt(),
+                              context->saved_data["sinks"].toInt(),
+                              context->saved_data["causal"].toBool(),
+                              {static_cast<kernels::Activation>(context->saved_data["activation"].toInt()), saved[12],
+                               saved[13], saved[14], saved[15]}};
+    const Call call(input, at::kFloat);
     const auto& s = call.arguments.shape;
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
     const auto dout = as_rows(gradients[0]);
@@ -278,13 +296,13 @@ at::Tensor attention_operator(const OperatorInput& i) {
 }
 
 OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation) {
-  const Call call(input, continuation);
+  const Call call(input, forward_dtype(input), continuation);
   const auto result = run_forward(call, continuation.absorb_end, call.arguments.shape.features > 0);
   return {result.out.to(input.q.scalar_type()), result.state};
 }
 
 DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale) {
-  const Call call(input);
+  const Call call(input, at::kFloat);
   const auto& s = call.arguments.shape;
   check(s.features > 0, "distillation: softmax attention has no feature maps to learn");
   check(s.causal, "distillation: the weights' cross-entropy is causal");

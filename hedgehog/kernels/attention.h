@@ -1,4 +1,4 @@
-// The seam between tensors and arithmetic: attention of every kind on plain fp32 pointers and strides.
+// The seam between tensors and arithmetic: attention of every kind on plain pointers and strides.
 //
 // One operator covers softmax, linear and hybrid attention. Row i gives key j of its document (j ≤ i when causal) the weight
 //   w_ij = exp(scale · q_i·k_j)                                   for exact keys: the last `window`, the document's first
@@ -6,6 +6,8 @@
 // and the output is y_i = Σ_j w_ij v_j / Σ_j w_ij, computed with the row's maximum taken out, 0 where the denominator is 0.
 // features = 0 with window = 0 is softmax over all keys; window = 0 with features > 0 is linear attention.
 #pragma once
+
+#include "hedgehog/kernels/element.h"
 
 #include <cstdint>
 #include <functional>
@@ -23,6 +25,18 @@ struct Strided {
 
   T* at(std::int64_t b, std::int64_t h, std::int64_t i = 0) const { return data + b * batch + h * head + i * row; }
   explicit operator bool() const { return data != nullptr; }
+};
+
+/// The same of fp32 or bf16 numbers, to be read.
+struct Rows {
+  const void* data = nullptr;
+  Element element = Element::kFloat32;
+  std::int64_t batch = 0, head = 0, row = 0;
+
+  template <typename T>
+  const T* at(std::int64_t b, std::int64_t h, std::int64_t i = 0) const {
+    return static_cast<const T*>(data) + b * batch + h * head + i * row;
+  }
 };
 
 struct AttentionShape {
@@ -54,8 +68,8 @@ struct FeatureMap {
 
 struct AttentionArguments {
   AttentionShape shape;
-  Strided<const float> q, k;          // [B, H, query_rows, D], [B, G, length, D]; only read for exact keys and the map
-  Strided<const float> v;             // [B, G, length, D]
+  Rows q, k;  // [B, H, query_rows, D], [B, G, length, D]; only read for exact keys and the map. bf16: forward, causal
+  Rows v;     // [B, G, length, D]; of q's and k's element
   Strided<const float> phi_q, phi_k;  // [B, H, query_rows, F], [B, G, length, F]; null when features = 0 or there is a map
   FeatureMap map;
   const float* row_log_scale = nullptr;         // ℓ [B, H, query_rows] contiguous; null: 0
@@ -63,8 +77,8 @@ struct AttentionArguments {
   const std::int32_t* segment_start = nullptr;  // [B, length] contiguous, non-decreasing, ≤ its row; null: one document
   const std::int32_t* key_count = nullptr;      // [B], not causal: keys from this one on are padding; null: none is
   // Continuing a sequence (one document): the linear state just before key row 0, and exact keys that every row sees.
-  const float* state_in = nullptr;          // [B, G, F, D + 1]: Σ φ(k) [v, 1]ᵀ; null: zero
-  Strided<const float> prefix_k, prefix_v;  // [B, G, prefix_rows, D]
+  const float* state_in = nullptr;  // [B, G, F, D + 1]: Σ φ(k) [v, 1]ᵀ; null: zero
+  Rows prefix_k, prefix_v;          // [B, G, prefix_rows, D], of q's element
   std::int64_t prefix_rows = 0;
 };
 

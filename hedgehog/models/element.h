@@ -1,7 +1,7 @@
 // Which tensors kernels/cpu's loops over fp32 and bf16 take, and by what name.
 #pragma once
 
-#include "hedgehog/kernels/cpu/element.h"
+#include "hedgehog/kernels/element.h"
 
 #include <ATen/core/Tensor.h>
 

@@ -66,9 +66,11 @@ std::vector<InputShape> grid() {
   return shapes;
 }
 
-// Output and all gradients against the definition's.
-void expect_definition(const InputShape& shape) {
+// Output and all gradients against the definition's; with q, k, v in `dtype`.
+void expect_definition(const InputShape& shape, at::ScalarType dtype = at::kFloat) {
+  const bool half = dtype == at::kBFloat16;
   auto input = random_input(shape, 7);
+  for (auto* x : {&input.q, &input.k, &input.v}) *x = x->to(dtype);
   std::vector<at::Tensor*> leaves;
   for (auto* x : {&input.q, &input.k, &input.v, &input.phi_q, &input.phi_k, &input.row_log_scale, &input.log_gate}) {
     if (!x->defined()) continue;
@@ -77,7 +79,8 @@ void expect_definition(const InputShape& shape) {
   }
   const auto expected = by_definition(input);
   const auto found = attention_operator(input);
-  EXPECT_LE(relative_error(found, expected), 1e-5);
+  EXPECT_EQ(found.scalar_type(), dtype);
+  EXPECT_LE(relative_error(found, expected), half ? 1e-2 : 1e-5);
 
   const auto direction = at::randn_like(found);
   torch::autograd::backward({expected}, {direction.to(at::kDouble)});
@@ -92,7 +95,7 @@ void expect_definition(const InputShape& shape) {
   for (const auto& x : wanted) scale = std::max(scale, x.abs().max().item<double>());
   for (std::size_t n = 0; n < leaves.size(); ++n) {
     const auto gradient = leaves[n]->grad().defined() ? leaves[n]->grad() : at::zeros_like(*leaves[n]);
-    EXPECT_LE((gradient - wanted[n]).abs().max().item<double>(), 2e-5 * scale) << "input " << n;
+    EXPECT_LE((gradient - wanted[n]).abs().max().item<double>(), (half ? 1e-2 : 2e-5) * scale) << "input " << n;
   }
 }
 
@@ -100,6 +103,10 @@ class AttentionOperator : public ::testing::TestWithParam<InputShape> {};
 
 TEST_P(AttentionOperator, ForwardAndGradientsAreTheDefinitions) {
   expect_definition(GetParam());
+}
+
+TEST_P(AttentionOperator, TakesBf16) {
+  if (GetParam().causal) expect_definition(GetParam(), at::kBFloat16);
 }
 
 INSTANTIATE_TEST_SUITE_P(Grid, AttentionOperator, ::testing::ValuesIn(grid()),
@@ -112,6 +119,7 @@ TEST(AttentionOperator, IsTheDefinitionOnEveryInstructionSet) {
           InputShape{.length = 150, .window = 70, .sinks = 4, .gate = true, .log_scale = true, .packed = true}}) {
       SCOPED_TRACE(shape.describe());
       expect_definition(shape);
+      expect_definition(shape, at::kBFloat16);
     }
   });
 }

@@ -126,7 +126,7 @@ void absorb_row_gradients(const BackwardArguments& arguments, std::int64_t b, st
   const KeyHead head(a, b, g, decay_memory.get());
   StateGradient gradient(head, nullptr);
   OutputGradient output(arguments, head);
-  QueryFeatures queries(head, g * group, (g + 1) * group);
+  QueryFeatures<FullMath> queries(head, g * group, (g + 1) * group);
   std::int64_t at = next_absorbed;
   const auto back_to = [&](std::int64_t row) {
     for (; at > row; at = most(row, chunk_of(at - 1) * kTileRows)) {
@@ -137,10 +137,9 @@ void absorb_row_gradients(const BackwardArguments& arguments, std::int64_t b, st
     const Tile tile = make_chunk_tile(head, block.begin + n * kTileRows);
     back_to(tile.n0);
     for (std::int64_t h = g * group; h < (g + 1) * group; ++h) {
-      std::int64_t phi_row = 0;
-      const float* phi = queries.of(tile, h, &phi_row);
+      const View<float> phi = queries.of(tile, h, {a.q.at<float>(b, h, tile.t0), a.q.row});
       output.set(tile, h);
-      gradient.add(tile.t1 - tile.t0, phi, phi_row, output.rows(), output.stride(), output.last());
+      gradient.add(tile.t1 - tile.t0, phi.data, phi.row, output.rows(), output.stride(), output.last());
     }
   }
   gradient.write(to);
@@ -226,7 +225,7 @@ class BlockBackward {
   }
 
   void keep_states(std::int64_t tiles) {
-    ChunkState state(head_, chunks_, block_.absorbed, block_.state);
+    ChunkState<FullMath> state(head_, chunks_, block_.absorbed, block_.state);
     for (std::int64_t n = 0; n < tiles; ++n) {
       state.absorb(tile(n).n0);
       float* to = states_.get() + n * state_size();
@@ -261,7 +260,8 @@ class BlockBackward {
   void run_tile(const Tile& tile, const float* state) {
     tile_decay(head_, tile, relative_.get());
     if (tile.sinks > 0) {
-      transpose(tile.sinks, s_.dim, a_.k.at(head_.b, head_.g, tile.sink_begin), a_.k.row, sinks_.get(), padded(s_.sinks));
+      transpose(tile.sinks, s_.dim, a_.k.at<float>(head_.b, head_.g, tile.sink_begin), a_.k.row, sinks_.get(),
+                padded(s_.sinks));
       transpose(tile.sinks, s_.dim, head_.v + tile.sink_begin * head_.v_row, head_.v_row,
                 sinks_.get() + s_.dim * padded(s_.sinks), padded(s_.sinks));
     }
@@ -277,15 +277,16 @@ class BlockBackward {
   void run_head(const Tile& tile, std::int64_t h, bool has_state) {
     const std::int64_t rows = tile.t1 - tile.t0, linear_end = tile.t1 - s_.window, near = tile.near_column();
     const float* dy = output_.dy(h, tile.t0);
-    std::int64_t dy_row = output_.dy_row(), phi_row = 0;
-    const float* phi = s_.features > 0 ? queries_.of(tile, h, &phi_row) : nullptr;
+    std::int64_t dy_row = output_.dy_row();
+    const View<float> q{a_.q.at<float>(head_.b, h, tile.t0), a_.q.row};
+    const View<float> phi = s_.features > 0 ? queries_.of(tile, h, q) : View<float>{};
     float* products = plain_ ? weights_.get() : products_.get();
     if (s_.features > 0) {
-      near_products(
-          tile, linear_end, s_.features, phi, phi_row, [this](std::int64_t chunk) { return chunks_.features(chunk); }, products,
+      near_products<FullMath>(
+          tile, linear_end, s_.features, phi, [this](std::int64_t chunk) { return chunks_.features(chunk); }, products,
           strip_row_);
     }
-    if (exact_) strip_products(tile, a_.q.at(head_.b, h, tile.t0), a_.q.row, sinks_.get(), weights_.get(), /*values=*/false);
+    if (exact_) strip_products(tile, q.data, q.row, sinks_.get(), weights_.get(), /*values=*/false);
     if (plain_) {
       // All of a row's factors are one: 1/Σ, which dy can carry.
       for (std::int64_t r = 0; r < rows; ++r) {
@@ -313,7 +314,7 @@ class BlockBackward {
       gemm(1, s_.dim, rows, weights_.get() + n, 1, strip_row_, dy, dy_row, v_row(tile.sink_begin + n), s_.dim, Store::kAdd);
     }
     if (gradients_.q) exact_gradients(tile, h);
-    if (s_.features > 0) linear_gradients(tile, h, phi, phi_row, linear_end, has_state);
+    if (s_.features > 0) linear_gradients(tile, h, phi.data, phi.row, linear_end, has_state);
   }
 
   // Products of rows with the tile's transposed keys or values: far sinks and near chunks.
@@ -321,9 +322,12 @@ class BlockBackward {
     if (tile.sinks > 0) {
       gemm(tile.t1 - tile.t0, tile.sinks, s_.dim, x, x_row, 1, sinks, padded(s_.sinks), strip, strip_row_, Store::kOverwrite);
     }
-    near_products(
-        tile, tile.t1, s_.dim, x, x_row,
-        [&](std::int64_t chunk) { return values ? chunks_.values(chunk) : chunks_.keys(chunk); }, strip, strip_row_);
+    near_products<FullMath>(
+        tile, tile.t1, s_.dim, {x, x_row},
+        [&](std::int64_t chunk) {
+          return values ? View<float>{chunks_.values_transposed(chunk), kTileRows} : chunks_.keys(chunk);
+        },
+        strip, strip_row_);
   }
 
   // weights := products up to the diagonal, value_gradients := (dy·v − y·dy) / Σ.
@@ -382,12 +386,12 @@ class BlockBackward {
     }
     const float* strip = value_gradients_.get();
     for_row_steps(tile, [&](std::int64_t r, std::int64_t count, std::int64_t visible) {
-      gemm(count, s_.dim, visible, strip + r * strip_row_ + near, strip_row_, 1, a_.k.at(head_.b, head_.g, tile.n0), a_.k.row,
-           dq + r * gradients_.q.row, gradients_.q.row, Store::kOverwrite);
+      gemm(count, s_.dim, visible, strip + r * strip_row_ + near, strip_row_, 1, a_.k.at<float>(head_.b, head_.g, tile.n0),
+           a_.k.row, dq + r * gradients_.q.row, gradients_.q.row, Store::kOverwrite);
     });
-    const float* q = a_.q.at(head_.b, h, tile.t0);
+    const float* q = a_.q.at<float>(head_.b, h, tile.t0);
     if (tile.sinks > 0) {
-      gemm(rows, s_.dim, tile.sinks, strip, strip_row_, 1, a_.k.at(head_.b, head_.g, tile.sink_begin), a_.k.row, dq,
+      gemm(rows, s_.dim, tile.sinks, strip, strip_row_, 1, a_.k.at<float>(head_.b, head_.g, tile.sink_begin), a_.k.row, dq,
            gradients_.q.row, Store::kAdd);
     }
     for (std::int64_t n = 0; n < tile.sinks; ++n) {
@@ -452,7 +456,7 @@ class BlockBackward {
     }
     if (width == 0) return;
     const std::int64_t n = h - head_.g * group();
-    map_gradients(rows, a_.map.q_weight + h * width * s_.dim, a_.q.at(head_.b, h, tile.t0), a_.q.row,
+    map_gradients(rows, a_.map.q_weight + h * width * s_.dim, a_.q.at<float>(head_.b, h, tile.t0), a_.q.row,
                   gradients_.q.at(head_.b, h, tile.t0), gradients_.q.row, task_.q_weight + n * width * s_.dim,
                   task_.q_bias + n * width);
   }
@@ -485,8 +489,8 @@ class BlockBackward {
       }
     }
     if (width == 0) return;
-    map_gradients(rows, a_.map.k_weight + head_.g * width * s_.dim, a_.k.at(head_.b, head_.g, begin), a_.k.row, k_row(begin),
-                  k_stride(begin), task_.k_weight, task_.k_bias);
+    map_gradients(rows, a_.map.k_weight + head_.g * width * s_.dim, a_.k.at<float>(head_.b, head_.g, begin), a_.k.row,
+                  k_row(begin), k_stride(begin), task_.k_weight, task_.k_bias);
   }
 
   // The reverse of ChunkState::absorb over key rows [begin, end): their gradients, then dS back to row begin − 1.
@@ -540,8 +544,8 @@ class BlockBackward {
   KeyHead head_;
   bool exact_, plain_;
   std::int64_t kept_;
-  KeyChunks chunks_;
-  QueryFeatures queries_;
+  KeyChunks<FullMath> chunks_;
+  QueryFeatures<FullMath> queries_;
   OutputGradient output_;
   StateGradient gradient_;
   std::int64_t strip_row_, feature_row_;

@@ -11,7 +11,10 @@ HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
 // Query heads [first_head, last_head) of one key/value head.
+template <class Math>
 class HeadForward {
+  using Number = typename Math::Number;
+
  public:
   HeadForward(const AttentionArguments& arguments, const Strided<float>& out, float* row_max, float* inverse_sum,
               std::int64_t b, std::int64_t g, std::int64_t first_head, std::int64_t last_head, const RowBlock& block)
@@ -34,12 +37,13 @@ class HeadForward {
         products_(exact_ && s_.features > 0 ? kTileRows * strip_row_ : 1),
         numerator_(kTileRows * out_row_),
         relative_(strip_row_),
-        prefix_(s_.dim * padded(a_.prefix_rows)),
-        sinks_(s_.dim * padded(s_.sinks)),
-        queries_(head_, first_head, last_head) {
-    if (a_.prefix_rows > 0) {
-      transpose(a_.prefix_rows, s_.dim, a_.prefix_k.at(b, g), a_.prefix_k.row, prefix_.get(), padded(a_.prefix_rows));
-    }
+        queries_(head_, first_head, last_head),
+        query_memory_(kTileRows * even(s_.dim)),
+        left_memory_(Math::kPair > 1 ? kStepRows * even(strip_row_) : 1),
+        features_memory_(Math::kPair > 1 ? kTileRows * even(s_.features) : 1),
+        prefix_(head_, a_.prefix_k, a_.prefix_v, a_.prefix_rows),
+        sinks_(head_, a_.k, a_.v, s_.sinks) {
+    if (a_.prefix_rows > 0) prefix_.set(0, a_.prefix_rows);
   }
 
   void run(float* state_out, std::int64_t absorb_end) {
@@ -47,11 +51,7 @@ class HeadForward {
       const Tile tile = make_chunk_tile(head_, t0);
       if (s_.features > 0) state_.absorb(tile.n0);
       tile_decay(head_, tile, relative_.get());
-      if (tile.sinks > 0 && (tile.sink_begin != sink_begin_ || tile.sinks != sink_count_)) {
-        transpose(tile.sinks, s_.dim, a_.k.at(head_.b, head_.g, tile.sink_begin), a_.k.row, sinks_.get(), padded(s_.sinks));
-        sink_begin_ = tile.sink_begin;
-        sink_count_ = tile.sinks;
-      }
+      if (tile.sinks > 0) sinks_.set(tile.sink_begin, tile.sinks);
       for (std::int64_t h = first_head_; h < last_head_; ++h) run_tile(tile, h);
       t0 = tile.t1;
     }
@@ -61,20 +61,55 @@ class HeadForward {
   }
 
  private:
+  // Exact keys and values that lie apart from the near ones.
+  class FarKeys {
+   public:
+    FarKeys(const KeyHead& head, const Rows& k, const Rows& v, std::int64_t most_rows)
+        : head_(head),
+          k_(k),
+          v_(v),
+          columns_(padded(most_rows)),
+          input_(even(most_rows) * even(head.dim)),
+          keys_memory_(even(head.dim) * columns_),
+          values_memory_(even(most_rows) * even(head.dim)) {}
+
+    void set(std::int64_t begin, std::int64_t count) {
+      if (begin == begin_ && count == count_) return;
+      begin_ = begin;
+      count_ = count;
+      keys = Math::right_transposed(Math::input(k_, head_.b, head_.g, begin, count, head_.dim, input_.get()), count, head_.dim,
+                                    columns_, keys_memory_.get());
+      values = Math::right(Math::input(v_, head_.b, head_.g, begin, count, head_.dim, input_.get()), count, head_.dim,
+                           values_memory_.get());
+    }
+
+    View<Number> keys{}, values{};  // right sides [D, count], [count, D]
+
+   private:
+    const KeyHead& head_;
+    const Rows &k_, &v_;
+    std::int64_t columns_, begin_ = 0, count_ = 0;
+    Buffer<Number> input_, keys_memory_, values_memory_;
+  };
+
   void run_tile(const Tile& tile, std::int64_t h) {
     const std::int64_t rows = tile.t1 - tile.t0, q0 = tile.t0 - s_.query_begin;
     const std::int64_t row_offset = (head_.b * s_.heads + h) * s_.query_rows() + q0;
     const bool linear = s_.features > 0;
-    std::int64_t feature_row = 0;
-    const float* phi = linear ? queries_.of(tile, h, &feature_row) : nullptr;
+    View<Number> q{};
+    if (exact_ || a_.map.width > 0) q = Math::input(a_.q, head_.b, h, q0, rows, s_.dim, query_memory_.get());
     // Without exact keys the products are the weights, but for the gate.
     float* products = exact_ ? products_.get() : scores_.get();
+    View<float> phi{};
+    View<Number> phi_left{};
     if (linear) {
-      near_products(
-          tile, tile.t1 - s_.window, s_.features, phi, feature_row,
-          [this](std::int64_t chunk) { return chunks_.features(chunk); }, products, strip_row_);
+      phi = queries_.of(tile, h, q);
+      phi_left = Math::left(phi.data, phi.row, rows, s_.features, features_memory_.get());
+      near_products<Math>(
+          tile, tile.t1 - s_.window, s_.features, phi_left, [this](std::int64_t chunk) { return chunks_.features(chunk); },
+          products, strip_row_);
     }
-    if (exact_) exact_scores(tile, h);
+    if (exact_) exact_scores(tile, q);
     float factors[kTileRows], sums[kTileRows];
     const bool plain = !exact_ && head_.decay == nullptr && head_.segment == nullptr && a_.row_log_scale == nullptr;
     for_row_steps(tile, [&](std::int64_t first, std::int64_t count, std::int64_t visible) {
@@ -92,7 +127,7 @@ class HeadForward {
       }
     });
     weighted_values(tile);
-    if (linear && !state_.empty()) add_state(tile, phi, feature_row, plain, factors, sums);
+    if (linear && !state_.empty()) add_state(tile, phi, phi_left, plain ? nullptr : factors, sums);
     for (std::int64_t r = 0; r < rows; ++r) {
       const float inverse = inverse_or_zero(sums[r]);
       inverse_sum_[row_offset + r] = inverse;
@@ -100,34 +135,26 @@ class HeadForward {
     }
   }
 
-  // numerator += factor · φ(q) S, sums += factor · φ(q)·z
-  void add_state(const Tile& tile, const float* phi, std::int64_t feature_row, bool plain, const float* factors, float* sums) {
+  // numerator += factor · φ(q) S, sums += factor · φ(q)·z; null: all factors are 1.
+  void add_state(const Tile& tile, View<float> phi, View<Number> phi_left, const float* factors, float* sums) {
     const std::int64_t rows = tile.t1 - tile.t0;
-    if (!plain) {
+    if (factors != nullptr) {
       for (std::int64_t r = 0; r < rows; ++r) {
-        scale_row(phi + r * feature_row, s_.features, factors[r], false, queries_.scratch() + r * queries_.row());
+        scale_row(phi.data + r * phi.row, s_.features, factors[r], false, queries_.scratch() + r * queries_.row());
       }
-      phi = queries_.scratch();
-      feature_row = queries_.row();
+      phi = {queries_.scratch(), queries_.row()};
+      phi_left = Math::left(phi.data, phi.row, rows, s_.features, features_memory_.get());
     }
-    gemm(rows, s_.dim, s_.features, phi, feature_row, 1, state_.s(), state_.stride(), numerator_.get(), out_row_, Store::kAdd);
-    for (std::int64_t r = 0; r < rows; ++r) sums[r] += dot(phi + r * feature_row, state_.z(), s_.features);
+    Math::product(rows, s_.dim, s_.features, phi_left, state_.right(), numerator_.get(), out_row_, Store::kAdd);
+    for (std::int64_t r = 0; r < rows; ++r) sums[r] += dot(phi.data + r * phi.row, state_.z(), s_.features);
   }
 
-  void exact_scores(const Tile& tile, std::int64_t h) {
+  void exact_scores(const Tile& tile, View<Number> q) {
     const std::int64_t rows = tile.t1 - tile.t0;
-    const float* q = a_.q.at(head_.b, h, tile.t0 - s_.query_begin);
-    if (tile.prefix > 0) {
-      gemm(rows, tile.prefix, s_.dim, q, a_.q.row, 1, prefix_.get(), padded(a_.prefix_rows), scores_.get(), strip_row_,
-           Store::kOverwrite);
-    }
-    if (tile.sinks > 0) {
-      gemm(rows, tile.sinks, s_.dim, q, a_.q.row, 1, sinks_.get(), padded(s_.sinks), scores_.get() + tile.prefix, strip_row_,
-           Store::kOverwrite);
-    }
-    near_products(
-        tile, tile.t1, s_.dim, q, a_.q.row, [this](std::int64_t chunk) { return chunks_.keys(chunk); }, scores_.get(),
-        strip_row_);
+    Math::product(rows, tile.prefix, s_.dim, q, prefix_.keys, scores_.get(), strip_row_, Store::kOverwrite);
+    Math::product(rows, tile.sinks, s_.dim, q, sinks_.keys, scores_.get() + tile.prefix, strip_row_, Store::kOverwrite);
+    near_products<Math>(
+        tile, tile.t1, s_.dim, q, [this](std::int64_t chunk) { return chunks_.keys(chunk); }, scores_.get(), strip_row_);
   }
 
   // Turns the scores and feature products of row i into unnormalised weights in `scores`, with the row's maximum taken out, and
@@ -172,19 +199,22 @@ class HeadForward {
 
   // numerator [rows, D] = weights times the values of the tile's keys.
   void weighted_values(const Tile& tile) {
-    const std::int64_t rows = tile.t1 - tile.t0;
+    const std::int64_t near = tile.near_column();
     for_row_steps(tile, [&](std::int64_t r, std::int64_t count, std::int64_t visible) {
-      gemm(count, s_.dim, visible, scores_.get() + r * strip_row_ + tile.near_column(), strip_row_, 1,
-           head_.v + tile.n0 * head_.v_row, head_.v_row, numerator_.get() + r * out_row_, out_row_, Store::kOverwrite);
+      const float* weights = scores_.get() + r * strip_row_;
+      float* to = numerator_.get() + r * out_row_;
+      const auto add = [&](std::int64_t column, std::int64_t columns, View<Number> values, Store store) {
+        if (columns <= 0) return;
+        Math::product(count, s_.dim, columns, Math::left(weights + column, strip_row_, count, columns, left_memory_.get()),
+                      values, to, out_row_, store);
+      };
+      for (std::int64_t column = 0; column < visible; column += kTileRows) {
+        add(near + column, least(kTileRows, visible - column), chunks_.values(chunk_of(tile.n0 + column)),
+            column == 0 ? Store::kOverwrite : Store::kAdd);
+      }
+      add(tile.prefix, tile.sinks, sinks_.values, Store::kAdd);
+      add(0, tile.prefix, prefix_.values, Store::kAdd);
     });
-    if (tile.sinks > 0) {
-      gemm(rows, s_.dim, tile.sinks, scores_.get() + tile.prefix, strip_row_, 1, head_.v + tile.sink_begin * head_.v_row,
-           head_.v_row, numerator_.get(), out_row_, Store::kAdd);
-    }
-    if (tile.prefix > 0) {
-      gemm(rows, s_.dim, tile.prefix, scores_.get(), strip_row_, 1, a_.prefix_v.at(head_.b, head_.g), a_.prefix_v.row,
-           numerator_.get(), out_row_, Store::kAdd);
-    }
   }
 
   const AttentionArguments& a_;
@@ -195,31 +225,52 @@ class HeadForward {
   Buffer<double> decay_memory_;
   KeyHead head_;
   bool exact_;
-  KeyChunks chunks_;
-  ChunkState state_;
+  KeyChunks<Math> chunks_;
+  ChunkState<Math> state_;
   RowBlock block_;
   std::int64_t strip_row_, out_row_;
-  Buffer<float> scores_, products_, numerator_, relative_, prefix_, sinks_;
-  QueryFeatures queries_;
-  std::int64_t sink_begin_ = 0, sink_count_ = 0;  // what sinks_ holds
+  Buffer<float> scores_, products_, numerator_, relative_;
+  QueryFeatures<Math> queries_;
+  Buffer<Number> query_memory_, left_memory_, features_memory_;
+  FarKeys prefix_, sinks_;
 };
+
+// bf16 inputs where the processor multiplies them; all else is fp32.
+inline bool takes_half(const AttentionArguments& a) {
+  return HEDGEHOG_HAS_HALF_MATH != 0 && a.k.element == Element::kBfloat16 && has_bf16_products();
+}
 
 void causal_forward(const AttentionArguments& a, const Strided<float>& out, float* row_max, float* inverse_sum,
                     float* state_out, std::int64_t absorb_end, std::int64_t b, std::int64_t g, std::int64_t first_head,
                     std::int64_t last_head, const RowBlock& block) {
-  HeadForward(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
+#if HEDGEHOG_HAS_HALF_MATH
+  if (takes_half(a)) {
+    HeadForward<HalfMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
+    return;
+  }
+#endif
+  HeadForward<FullMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
+}
+
+template <class Math>
+void absorb_rows_in(const AttentionArguments& a, std::int64_t b, std::int64_t g, std::int64_t begin, std::int64_t end,
+                    float* state, float* carry) {
+  Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : a.shape.length);
+  const KeyHead head(a, b, g, decay_memory.get());
+  KeyChunks<Math> chunks(head, 1, false, false);
+  ChunkState<Math> sum(head, chunks, begin, nullptr);
+  sum.absorb(end);
+  sum.write(state);
+  *carry = sum.carry();
 }
 
 // What key rows [begin, end) alone leave in the state [F, D + 1], and how much of what was there before they leave.
 void absorb_rows(const AttentionArguments& a, std::int64_t b, std::int64_t g, std::int64_t begin, std::int64_t end,
                  float* state, float* carry) {
-  Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : a.shape.length);
-  const KeyHead head(a, b, g, decay_memory.get());
-  KeyChunks chunks(head, 1, false, false);
-  ChunkState sum(head, chunks, begin, nullptr);
-  sum.absorb(end);
-  sum.write(state);
-  *carry = sum.carry();
+#if HEDGEHOG_HAS_HALF_MATH
+  if (takes_half(a)) return absorb_rows_in<HalfMath>(a, b, g, begin, end, state, carry);
+#endif
+  absorb_rows_in<FullMath>(a, b, g, begin, end, state, carry);
 }
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE

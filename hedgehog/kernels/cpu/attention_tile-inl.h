@@ -25,7 +25,7 @@ struct KeyHead {
   const AttentionArguments& arguments;
   std::int64_t b, g, length, dim, features;
   const std::int32_t* segment;  // of this batch entry, or null
-  const float* v;
+  const float* v;               // null for bf16
   std::int64_t v_row;
   const float* phi_k;
   std::int64_t phi_k_row;
@@ -39,7 +39,7 @@ struct KeyHead {
         dim(a.shape.dim),
         features(a.shape.features),
         segment(a.segment_start == nullptr ? nullptr : a.segment_start + batch * a.shape.length),
-        v(a.v.at(batch, head)),
+        v(a.v.element == Element::kFloat32 ? a.v.at<float>(batch, head) : nullptr),
         v_row(a.v.row),
         phi_k(a.phi_k ? a.phi_k.at(batch, head) : nullptr),
         phi_k_row(a.phi_k.row),

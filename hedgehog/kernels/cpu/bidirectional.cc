@@ -46,8 +46,8 @@ void bidirectional_forward_head(const AttentionArguments& a, const Strided<float
   for (std::int64_t begin = 0; begin < s.length;) {
     const std::int64_t end = document_end(a, b, begin);
     std::memset(state.get(), 0, sizeof(float) * static_cast<std::size_t>(s.features * stride));
-    outer_sums(key_end(a, b, begin, end) - begin, s.features, s.dim, a.phi_k.at(b, g, begin), a.phi_k.row, a.v.at(b, g, begin),
-               a.v.row, nullptr, nullptr, scratch.get(), state.get(), stride);
+    outer_sums(key_end(a, b, begin, end) - begin, s.features, s.dim, a.phi_k.at(b, g, begin), a.phi_k.row,
+               a.v.at<float>(b, g, begin), a.v.row, nullptr, nullptr, scratch.get(), state.get(), stride);
     for (std::int64_t h = g * group; h < (g + 1) * group; ++h) {
       for (std::int64_t i0 = begin; i0 < end; i0 += kTileRows) {
         const std::int64_t rows = least(kTileRows, end - i0), offset = (b * s.heads + h) * s.length + i0;
@@ -76,8 +76,8 @@ void bidirectional_backward_head(const AttentionArguments& a, const Strided<cons
     const std::int64_t end = document_end(a, b, begin), keys = key_end(a, b, begin, end) - begin;
     std::memset(state.get(), 0, sizeof(float) * static_cast<std::size_t>(s.features * stride));
     std::memset(dstate.get(), 0, sizeof(float) * static_cast<std::size_t>(s.features * stride));
-    outer_sums(keys, s.features, s.dim, a.phi_k.at(b, g, begin), a.phi_k.row, a.v.at(b, g, begin), a.v.row, nullptr, nullptr,
-               scratch.get(), state.get(), stride);
+    outer_sums(keys, s.features, s.dim, a.phi_k.at(b, g, begin), a.phi_k.row, a.v.at<float>(b, g, begin), a.v.row, nullptr,
+               nullptr, scratch.get(), state.get(), stride);
     transpose(s.features, s.dim + 1, state.get(), stride, transposed.get(), wide);
     for (std::int64_t h = g * group; h < (g + 1) * group; ++h) {
       const float* inverse = inverse_sum + (b * s.heads + h) * s.length + begin;
@@ -105,7 +105,7 @@ void bidirectional_backward_head(const AttentionArguments& a, const Strided<cons
       for (std::int64_t r = 0; r < rows; ++r) {
         const bool masked = j0 + r >= begin + keys;
         float* row = scratch.get() + r * stride;
-        scale_row(a.v.at(b, g, j0 + r), s.dim, masked ? 0.0f : 1.0f, false, row);
+        scale_row(a.v.at<float>(b, g, j0 + r), s.dim, masked ? 0.0f : 1.0f, false, row);
         row[s.dim] = masked ? 0.0f : 1.0f;
       }
       gemm(rows, s.features, s.dim + 1, scratch.get(), stride, 1, dtransposed.get(), wide, gradients.phi_k.at(b, g, j0),

@@ -49,61 +49,63 @@ inline void for_row_steps(const Tile& tile, const Body& body) {
   }
 }
 
-// strip [rows, strip_row] = x [rows, width] times the near chunks' panels(chunk) [width, kTileRows]: the near columns before
-// key row `end`, right of the diagonal only to the end of a step.
-template <class Panels>
-inline void near_products(const Tile& tile, std::int64_t end, std::int64_t width, const float* x, std::int64_t x_row,
+// strip [rows, strip_row] = x [rows, width] times the near chunks' panels(chunk), right sides [width, kTileRows]: the near
+// columns before key row `end`, right of the diagonal only to the end of a step.
+template <class Math, class Panels>
+inline void near_products(const Tile& tile, std::int64_t end, std::int64_t width, View<typename Math::Number> x,
                           const Panels& panels, float* strip, std::int64_t strip_row) {
   for (std::int64_t begin = tile.n0; begin < end; begin += kTileRows) {
-    const float* panel = panels(chunk_of(begin));
+    const auto panel = panels(chunk_of(begin));
     float* to = strip + tile.near_column() + (begin - tile.n0);
     if (begin + kTileRows <= tile.t0) {
-      gemm(tile.t1 - tile.t0, least(kTileRows, end - begin), width, x, x_row, 1, panel, kTileRows, to, strip_row,
-           Store::kOverwrite);
+      Math::product(tile.t1 - tile.t0, least(kTileRows, end - begin), width, x, panel, to, strip_row, Store::kOverwrite);
       continue;
     }
     for_row_steps(tile, [&](std::int64_t r, std::int64_t count, std::int64_t visible) {
       const std::int64_t columns = least(tile.n0 + visible, end) - begin;
-      gemm(count, columns, width, x + r * x_row, x_row, 1, panel, kTileRows, to + r * strip_row, strip_row, Store::kOverwrite);
+      Math::product(count, columns, width, {x.data + r * x.row, x.row}, panel, to + r * strip_row, strip_row,
+                    Store::kOverwrite);
     });
   }
 }
 
 // φ of a tile's queries: given, or made by the map.
+template <class Math>
 class QueryFeatures {
  public:
+  using Number = typename Math::Number;
+
   QueryFeatures(const KeyHead& head, std::int64_t first_head, std::int64_t last_head)
       : head_(head),
         map_(head.arguments.map),
         first_head_(first_head),
         row_(padded(head.features)),
         projected_row_(padded(map_.width)),
-        maps_((last_head - first_head) * head.dim * map_.width),
+        map_size_(even(head.dim) * map_.width),
+        maps_((last_head - first_head) * map_size_),
         projected_(map_.width > 0 ? kTileRows * projected_row_ : 1),
         features_(kTileRows * row_) {
     const std::int64_t size = map_.width * head.dim;
+    Buffer<Number> rows(map_size_);
     for (std::int64_t h = first_head; size > 0 && h < last_head; ++h) {
-      transpose(map_.width, head.dim, map_.q_weight + h * size, head.dim, maps_.get() + (h - first_head) * size, map_.width);
+      const View<Number> weight = Math::left(map_.q_weight + h * size, head.dim, map_.width, head.dim, rows.get());
+      Math::right_transposed(weight, map_.width, head.dim, map_.width, maps_.get() + (h - first_head) * map_size_);
     }
   }
 
-  // [rows of the tile, F], rows *row apart.
-  const float* of(const Tile& tile, std::int64_t h, std::int64_t* row) {
+  // [rows of the tile, F]; q: the tile's queries, not read where φ is given.
+  View<float> of(const Tile& tile, std::int64_t h, View<Number> q) {
     const AttentionArguments& a = head_.arguments;
-    const std::int64_t rows = tile.t1 - tile.t0, q0 = tile.t0 - a.shape.query_begin, width = map_.width;
-    if (width == 0) {
-      *row = a.phi_q.row;
-      return a.phi_q.at(head_.b, h, q0);
-    }
-    gemm(rows, width, head_.dim, a.q.at(head_.b, h, q0), a.q.row, 1, maps_.get() + (h - first_head_) * head_.dim * width, width,
-         projected_.get(), projected_row_, Store::kOverwrite);
+    const std::int64_t rows = tile.t1 - tile.t0, width = map_.width;
+    if (width == 0) return {a.phi_q.at(head_.b, h, tile.t0 - a.shape.query_begin), a.phi_q.row};
+    Math::product(rows, width, head_.dim, q, {maps_.get() + (h - first_head_) * map_size_, width}, projected_.get(),
+                  projected_row_, Store::kOverwrite);
     for (std::int64_t r = 0; r < rows; ++r) {
       float* u = projected_.get() + r * projected_row_;
       if (map_.q_bias != nullptr) scale_row(map_.q_bias + h * width, width, 1, true, u);
       activate_row(map_.activation, width, u, features_.get() + r * row_);
     }
-    *row = row_;
-    return features_.get();
+    return {features_.get(), row_};
   }
 
   // Memory for scaled features [kTileRows, row()]; where a map makes φ it is φ's own.
@@ -113,8 +115,9 @@ class QueryFeatures {
  private:
   const KeyHead& head_;
   const FeatureMap& map_;
-  std::int64_t first_head_, row_, projected_row_;
-  Buffer<float> maps_, projected_, features_;
+  std::int64_t first_head_, row_, projected_row_, map_size_;
+  Buffer<Number> maps_;
+  Buffer<float> projected_, features_;
 };
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE

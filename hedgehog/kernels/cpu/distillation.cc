@@ -111,7 +111,7 @@ void distil_head(const AttentionArguments& a, std::int64_t teacher_window, float
   const std::int64_t g = h / (s.heads / s.kv_heads), strip_row = padded(s.length);
   Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : s.length);
   const KeyHead head(a, b, g, decay_memory.get());
-  const TransposedKeys keys(s.length, s.dim, a.k.at(b, g), a.k.row);
+  const TransposedKeys keys(s.length, s.dim, a.k.at<float>(b, g), a.k.row);
   const TransposedKeys key_features(s.length, s.features, head.phi_k, head.phi_k_row);
   Buffer<float> scores(kTileRows * strip_row), products(kTileRows * strip_row), relative(s.length);
   const bool wanted = gradient_scale != 0;
@@ -120,7 +120,7 @@ void distil_head(const AttentionArguments& a, std::int64_t teacher_window, float
   }
   for (std::int64_t t0 = 0; t0 < s.length; t0 += kTileRows) {
     const std::int64_t t1 = least(t0 + kTileRows, s.length), rows = t1 - t0, n0 = head.segment_of(t0), columns = t1 - n0;
-    gemm(rows, columns, s.dim, a.q.at(b, h, t0), a.q.row, 1, keys.column(n0), keys.stride, scores.get(), strip_row,
+    gemm(rows, columns, s.dim, a.q.at<float>(b, h, t0), a.q.row, 1, keys.column(n0), keys.stride, scores.get(), strip_row,
          Store::kOverwrite);
     gemm(rows, columns, s.features, a.phi_q.at(b, h, t0), a.phi_q.row, 1, key_features.column(n0), key_features.stride,
          products.get(), strip_row, Store::kOverwrite);

@@ -2,7 +2,7 @@
 // Highway. Rows are contiguous, fp32 or bf16; arithmetic is fp32. models/fused.h has the differentiable operators over these.
 #pragma once
 
-#include "hedgehog/kernels/cpu/element.h"
+#include "hedgehog/kernels/element.h"
 
 #include <cstdint>
 

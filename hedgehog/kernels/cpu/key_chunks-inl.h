@@ -9,94 +9,166 @@
 
 #include "hedgehog/kernels/cpu/activation-inl.h"
 #include "hedgehog/kernels/cpu/attention_tile-inl.h"
+#include "hedgehog/kernels/cpu/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
+
+// Σ_j x_j weight_j
+template <typename Number>
+HWY_INLINE float weighted_sum(const Number* x, const float* weights, std::int64_t n) {
+  const hn::ScalableTag<float> d;
+  const hn::CappedTag<float, 1> one;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  auto sum = hn::Zero(d);
+  std::int64_t j = 0;
+  for (; j + lanes <= n; j += lanes) sum = hn::MulAdd(load(d, x + j), hn::LoadU(d, weights + j), sum);
+  float total = sum_lanes(sum);
+  for (; j < n; ++j) total += hn::GetLane(load(one, x + j)) * weights[j];
+  return total;
+}
+
+// to = x ∘ weights
+template <typename Number>
+HWY_INLINE void multiply_row(const Number* x, const float* weights, std::int64_t n, Number* to) {
+  const hn::ScalableTag<float> d;
+  const hn::CappedTag<float, 1> one;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t j = 0;
+  for (; j + lanes <= n; j += lanes) store(hn::Mul(load(d, x + j), hn::LoadU(d, weights + j)), d, to + j);
+  for (; j < n; ++j) store(hn::Mul(load(one, x + j), hn::LoadU(one, weights + j)), one, to + j);
+}
 
 // A chunk is the key rows [chunk · kTileRows, (chunk + 1) · kTileRows) of one key/value head.
 inline std::int64_t chunk_of(std::int64_t row) {
   return row / kTileRows;
 }
 
-// The last few chunks, transposed; each is made when it is first asked for.
+// The last few chunks as products want them; each is made when it is first asked for.
+template <class Math>
 class KeyChunks {
  public:
-  // `kept` chunks stay at hand. Keys are made where `exact` wants them or the map needs them; `backward` wants the values and
-  // the features' rows too.
+  using Number = typename Math::Number;
+
+  // `kept` chunks stay at hand. Keys are made where `exact` wants them or the map needs them; `backward` (fp32 only) wants
+  // values_transposed() and feature_rows() too.
   KeyChunks(const KeyHead& head, std::int64_t kept, bool exact, bool backward)
       : head_(head),
         kept_(kept),
         keys_(exact || head.arguments.map.width > 0),
         backward_(backward),
-        values_at_(head.features + (keys_ ? head.dim : 0)),
-        rows_at_(values_at_ + (backward ? head.dim : 0)),
+        keys_at_(Math::kPair * head.features),
+        values_at_(keys_at_ + (keys_ ? even(head.dim) : 0)),
+        transposed_at_(values_at_ + even(head.dim)),
+        rows_at_(transposed_at_ + (backward ? head.dim : 0)),
         size_(rows_at_ + (backward ? head.features : 0)),
         memory_(kept * size_ * kTileRows),
-        held_(kept) {
+        held_(kept),
+        values_(kept),
+        input_(kTileRows * even(head.dim)),
+        weight_(head.arguments.map.width * even(head.dim)),
+        features_(Math::kPair > 1 ? head.features * kTileRows : 1) {
     for (std::int64_t slot = 0; slot < kept; ++slot) held_.get()[slot] = -1;
+    const FeatureMap& map = head.arguments.map;
+    if (map.width > 0) {
+      map_ = Math::left(map.k_weight + head.g * map.width * head.dim, head.dim, map.width, head.dim, weight_.get());
+    }
   }
 
-  // [D, kTileRows]
-  const float* keys(std::int64_t chunk) { return chunk_memory(chunk) + head_.features * kTileRows; }
-  // φ [F, kTileRows]
-  const float* features(std::int64_t chunk) { return chunk_memory(chunk); }
+  // k, a right side [D, kTileRows]
+  View<Number> keys(std::int64_t chunk) { return {chunk_memory(chunk) + keys_at_ * kTileRows, kTileRows}; }
+  // φ, a right side [F, kTileRows]
+  View<Number> features(std::int64_t chunk) {
+    return {chunk_memory(chunk) + (Math::kPair > 1 ? head_.features * kTileRows : 0), kTileRows};
+  }
+  // φ, a left side [F, kTileRows]
+  View<Number> features_left(std::int64_t chunk) { return {chunk_memory(chunk), kTileRows}; }
+  // v, a right side [rows of the chunk, D]
+  View<Number> values(std::int64_t chunk) {
+    chunk_memory(chunk);
+    return values_.get()[chunk % kept_];
+  }
   // v [D, kTileRows]
-  const float* values(std::int64_t chunk) { return chunk_memory(chunk) + values_at_ * kTileRows; }
+  const float* values_transposed(std::int64_t chunk) { return chunk_memory(chunk) + transposed_at_ * kTileRows; }
   // φ [kTileRows, F]
   const float* feature_rows(std::int64_t chunk) { return chunk_memory(chunk) + rows_at_ * kTileRows; }
 
  private:
-  float* chunk_memory(std::int64_t chunk) {
+  Number* chunk_memory(std::int64_t chunk) {
     const std::int64_t slot = chunk % kept_;
-    float* memory = memory_.get() + slot * size_ * kTileRows;
+    Number* memory = memory_.get() + slot * size_ * kTileRows;
     if (held_.get()[slot] == chunk) return memory;
     held_.get()[slot] = chunk;
     const std::int64_t begin = chunk * kTileRows, rows = least(kTileRows, head_.length - begin);
     const AttentionArguments& a = head_.arguments;
-    float* transposed = memory + head_.features * kTileRows;
-    if (keys_) transpose_padded(rows, head_.dim, a.k.at(head_.b, head_.g, begin), a.k.row, transposed);
-    if (backward_)
-      transpose_padded(rows, head_.dim, head_.v + begin * head_.v_row, head_.v_row, memory + values_at_ * kTileRows);
-    if (head_.features == 0) return memory;
-    const std::int64_t width = a.map.width;
-    if (width == 0) {
-      transpose_padded(rows, head_.features, head_.phi_k + begin * head_.phi_k_row, head_.phi_k_row, memory);
-    } else {
-      gemm(width, kTileRows, head_.dim, a.map.k_weight + head_.g * width * head_.dim, head_.dim, 1, transposed, kTileRows,
-           memory + width * kTileRows, kTileRows, Store::kOverwrite);
-      activate_columns(a.map.activation, width, kTileRows, a.map.k_bias == nullptr ? nullptr : a.map.k_bias + head_.g * width,
-                       memory);
+    View<Number> keys{};
+    if (keys_) {
+      keys = Math::right_transposed(Math::input(a.k, head_.b, head_.g, begin, rows, head_.dim, input_.get()), rows, head_.dim,
+                                    kTileRows, memory + keys_at_ * kTileRows);
     }
-    if (backward_) transpose(head_.features, kTileRows, memory, kTileRows, memory + rows_at_ * kTileRows, head_.features);
+    if (head_.features > 0) make_features(begin, rows, keys, memory);
+    // fp32 values that had to be converted stay where they are.
+    Number* values = memory + values_at_ * kTileRows;
+    const View<Number> value_rows =
+        Math::input(a.v, head_.b, head_.g, begin, rows, head_.dim, Math::kPair > 1 ? input_.get() : values);
+    values_.get()[slot] = Math::right(value_rows, rows, head_.dim, values);
+    if constexpr (Math::kPair == 1) {
+      if (backward_) {
+        FullMath::right_transposed(value_rows, rows, head_.dim, kTileRows, memory + transposed_at_ * kTileRows);
+        transpose(head_.features, kTileRows, memory, kTileRows, memory + rows_at_ * kTileRows, head_.features);
+      }
+    }
     return memory;
   }
 
-  // Columns beyond the sequence are zeros, so that whole vectors of them stay finite.
-  static void transpose_padded(std::int64_t rows, std::int64_t width, const float* from, std::int64_t from_row, float* to) {
-    if (rows < kTileRows) std::memset(to, 0, sizeof(float) * static_cast<std::size_t>(width * kTileRows));
-    transpose(rows, width, from, from_row, to, kTileRows);
+  void make_features(std::int64_t begin, std::int64_t rows, View<Number> keys, Number* memory) {
+    const AttentionArguments& a = head_.arguments;
+    const std::int64_t width = a.map.width;
+    float* phi = features_.get();
+    if constexpr (Math::kPair == 1) phi = memory;
+    if (width == 0) {
+      FullMath::right_transposed({head_.phi_k + begin * head_.phi_k_row, head_.phi_k_row}, rows, head_.features, kTileRows,
+                                 phi);
+    } else {
+      Math::product(width, kTileRows, head_.dim, map_, keys, phi + width * kTileRows, kTileRows, Store::kOverwrite);
+      activate_columns(a.map.activation, width, kTileRows, a.map.k_bias == nullptr ? nullptr : a.map.k_bias + head_.g * width,
+                       phi);
+    }
+    if constexpr (Math::kPair > 1) {
+      Math::left(phi, kTileRows, head_.features, kTileRows, memory);
+      Math::right_of_fp32(phi, kTileRows, head_.features, kTileRows, memory + head_.features * kTileRows);
+    }
   }
 
   const KeyHead& head_;
   std::int64_t kept_;
   bool keys_, backward_;
-  std::int64_t values_at_, rows_at_, size_;  // in rows of kTileRows floats: where parts of a chunk begin, and all that it takes
-  Buffer<float> memory_;
+  // In rows of kTileRows numbers: where parts of a chunk begin, and all that it takes.
+  std::int64_t keys_at_, values_at_, transposed_at_, rows_at_, size_;
+  Buffer<Number> memory_;
   Buffer<std::int64_t> held_;
+  Buffer<View<Number>> values_;
+  Buffer<Number> input_, weight_;
+  Buffer<float> features_;
+  View<Number> map_{};
 };
 
 // S = Σ φ(k) vᵀ [F, stride] and z = Σ φ(k) [F] of the key rows before `absorbed` (those of the current document, sinks left
 // out), decayed to row absorbed − 1.
+template <class Math>
 class ChunkState {
  public:
+  using Number = typename Math::Number;
+
   // Begins at key row `absorbed` with the state `from` [F, D + 1] (AttentionArguments::state_in's form), or with nothing.
-  ChunkState(const KeyHead& head, KeyChunks& chunks, std::int64_t absorbed, const float* from)
+  ChunkState(const KeyHead& head, KeyChunks<Math>& chunks, std::int64_t absorbed, const float* from)
       : head_(head),
         chunks_(chunks),
         stride_(padded(head.dim)),
         s_(head.features * stride_),
         z_(head.features),
-        rows_(head.decay == nullptr ? 1 : kTileRows * stride_),
+        weighted_(head.features * kTileRows),
+        right_(Math::kPair > 1 ? even(head.features) * head.dim : 1),
         absorbed_(absorbed) {
     clear();
     carry_ = 1;
@@ -110,10 +182,16 @@ class ChunkState {
 
   const float* s() const { return s_.get(); }
   const float* z() const { return z_.get(); }
-  std::int64_t stride() const { return stride_; }
   bool empty() const { return empty_; }
   // What is left of the state that it began with: the decay since then, 0 when a document has ended.
   float carry() const { return carry_; }
+
+  // S as a right side [F, D].
+  View<Number> right() {
+    if (changed_) right_view_ = Math::right_of_fp32(s_.get(), stride_, head_.features, head_.dim, right_.get());
+    changed_ = false;
+    return right_view_;
+  }
 
   // Moves on to key row `end`: decays, drops all where a document ends, adds φ(k) [v, 1]ᵀ.
   void absorb(std::int64_t end) {
@@ -131,6 +209,7 @@ class ChunkState {
       const std::int64_t first = clamp(start + head_.arguments.shape.sinks, a0, a1);
       if (first < a1) add(first, a1);
       absorbed_ = a1;
+      changed_ = true;
     }
   }
 
@@ -150,33 +229,39 @@ class ChunkState {
     carry_ = 0;
   }
 
+  // Rows [first, end) of one chunk. What does not fit into pairs gets the weight 0.
   void add(std::int64_t first, std::int64_t end) {
-    const std::int64_t chunk = chunk_of(first), count = end - first;
-    const float* phi = chunks_.features(chunk) + (first - chunk * kTileRows);
-    const float* values = head_.v + first * head_.v_row;
-    std::int64_t values_row = head_.v_row;
+    const std::int64_t chunk = chunk_of(first), begin = chunk * kTileRows;
+    const std::int64_t at = (first - begin) / Math::kPair * Math::kPair, count = end - begin - at;
+    View<Number> phi = chunks_.features_left(chunk), values = chunks_.values(chunk);
+    phi.data += at;
+    values.data += at * values.row;  // a row of pairs is kPair rows of numbers
     float weights[kTileRows];
     for (std::int64_t j = 0; j < count; ++j) {
-      weights[j] = head_.decay == nullptr ? 1.0f : std::exp(head_.decay_between(first + j, end - 1));
+      const std::int64_t row = begin + at + j;
+      weights[j] = row < first ? 0.0f : head_.decay == nullptr ? 1.0f : std::exp(head_.decay_between(row, end - 1));
     }
-    if (head_.decay != nullptr) {
-      for (std::int64_t j = 0; j < count; ++j) {
-        scale_row(values + j * values_row, head_.dim, weights[j], false, rows_.get() + j * stride_);
+    for (std::int64_t f = 0; f < head_.features; ++f) z_.get()[f] += weighted_sum(phi.data + f * kTileRows, weights, count);
+    if (head_.decay != nullptr || begin + at < first || count % Math::kPair != 0) {
+      for (std::int64_t f = 0; f < head_.features; ++f) {
+        Number* row = weighted_.get() + f * kTileRows;
+        multiply_row(phi.data + f * kTileRows, weights, count, row);
+        if (count % Math::kPair != 0) row[count] = 0;
       }
-      values = rows_.get();
-      values_row = stride_;
+      phi.data = weighted_.get();
     }
-    gemm(head_.features, head_.dim, count, phi, kTileRows, 1, values, values_row, s_.get(), stride_, Store::kAdd);
-    for (std::int64_t f = 0; f < head_.features; ++f) z_.get()[f] += dot(phi + f * kTileRows, weights, count);
+    Math::product(head_.features, head_.dim, count, phi, values, s_.get(), stride_, Store::kAdd);
     empty_ = false;
   }
 
   const KeyHead& head_;
-  KeyChunks& chunks_;
+  KeyChunks<Math>& chunks_;
   std::int64_t stride_;
-  Buffer<float> s_, z_, rows_;
+  Buffer<float> s_, z_;
+  Buffer<Number> weighted_, right_;
+  View<Number> right_view_{};
   std::int64_t absorbed_;
-  bool empty_ = true;
+  bool empty_ = true, changed_ = true;
   float carry_ = 1;
 };
 

@@ -2,7 +2,7 @@
 // dispatch.
 #pragma once
 
-#include "hedgehog/kernels/cpu/element.h"
+#include "hedgehog/kernels/element.h"
 
 #include <cstdint>
 
