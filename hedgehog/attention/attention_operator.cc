@@ -43,8 +43,8 @@ void check_shape(const at::Tensor& x, const char* name, at::IntArrayRef expected
         fmt::join(expected, "x"));
 }
 
-// The forward kernel reads bf16 itself, all else fp32 alone.
-at::ScalarType forward_dtype(const OperatorInput& i) {
+// The causal kernels read bf16 themselves, all else fp32 alone.
+at::ScalarType kernel_dtype(const OperatorInput& i) {
   const bool bf16 = i.causal && i.q.scalar_type() == at::kBFloat16 && i.k.scalar_type() == at::kBFloat16 &&
                     i.v.scalar_type() == at::kBFloat16;
   return bf16 ? at::kBFloat16 : at::kFloat;
@@ -188,7 +188,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
         sinks,
         causal,
         {static_cast<kernels::Activation>(activation), get(q_weight), get(q_bias), get(k_weight), get(k_bias)}};
-    const Call call(input, forward_dtype(input));
+    const Call call(input, kernel_dtype(input));
     const auto result = run_forward(call, 0, false);
     const auto& map = call.t.map;
     context->save_for_backward({call.t.q, call.t.k, call.t.v, call.t.phi_q, call.t.phi_k, call.t.row_log_scale, call.t.log_gate,
@@ -219,7 +219,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                               context->saved_data["causal"].toBool(),
                               {static_cast<kernels::Activation>(context->saved_data["activation"].toInt()), saved[12],
                                saved[13], saved[14], saved[15]}};
-    const Call call(input, at::kFloat);
+    const Call call(input, kernel_dtype(input));
     const auto& s = call.arguments.shape;
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
     const auto dout = as_rows(gradients[0]);
@@ -296,7 +296,7 @@ at::Tensor attention_operator(const OperatorInput& i) {
 }
 
 OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation) {
-  const Call call(input, forward_dtype(input), continuation);
+  const Call call(input, kernel_dtype(input), continuation);
   const auto result = run_forward(call, continuation.absorb_end, call.arguments.shape.features > 0);
   return {result.out.to(input.q.scalar_type()), result.state};
 }

@@ -68,7 +68,7 @@ struct FeatureMap {
 
 struct AttentionArguments {
   AttentionShape shape;
-  Rows q, k;  // [B, H, query_rows, D], [B, G, length, D]; only read for exact keys and the map. bf16: forward, causal
+  Rows q, k;  // [B, H, query_rows, D], [B, G, length, D]; only read for exact keys and the map. bf16: causal only
   Rows v;     // [B, G, length, D]; of q's and k's element
   Strided<const float> phi_q, phi_k;  // [B, H, query_rows, F], [B, G, length, F]; null when features = 0 or there is a map
   FeatureMap map;

@@ -7,6 +7,7 @@
 #define HEDGEHOG_KERNELS_CPU_ACTIVATION_INL_H_
 #endif
 
+#include "hedgehog/kernels/cpu/element-inl.h"
 #include "hedgehog/kernels/cpu/row_operations-inl.h"
 #include "hedgehog/kernels/feature_map.h"
 
@@ -113,6 +114,32 @@ inline void activate_columns(Activation activation, std::int64_t width, std::int
     for (std::int64_t m = 0; m < width; ++m) {
       hn::StoreU(hn::Mul(up_scale, hn::LoadU(d, positive + m * columns)), d, positive + m * columns);
       hn::StoreU(hn::Mul(down_scale, hn::LoadU(d, negative + m * columns)), d, negative + m * columns);
+    }
+  }
+}
+
+// activate_row_backward for columns: φ and its gradient [2·width, columns] to du [width, columns].
+template <typename Number>
+inline void activate_columns_backward(Activation activation, std::int64_t width, std::int64_t columns, const Number* phi,
+                                      const float* gradient, float* u_gradient) {
+  const FloatTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const bool joint = activation == Activation::kJointSoftmax;
+  const auto factor = hn::Set(d, joint ? 2.0f : 1.0f);
+  for (std::int64_t j = 0; j < columns; j += lanes) {
+    const Number *positive = phi + j, *negative = phi + width * columns + j;
+    const float *up = gradient + j, *down = gradient + width * columns + j;
+    auto positive_mean = hn::Zero(d), negative_mean = hn::Zero(d);
+    for (std::int64_t m = 0; activation != Activation::kExp && m < width; ++m) {
+      positive_mean = hn::MulAdd(load(d, positive + m * columns), hn::LoadU(d, up + m * columns), positive_mean);
+      negative_mean = hn::MulAdd(load(d, negative + m * columns), hn::LoadU(d, down + m * columns), negative_mean);
+    }
+    if (joint) positive_mean = negative_mean = hn::Add(positive_mean, negative_mean);
+    for (std::int64_t m = 0; m < width; ++m) {
+      const auto of_positive = hn::Mul(load(d, positive + m * columns), hn::Sub(hn::LoadU(d, up + m * columns), positive_mean));
+      const auto of_negative =
+          hn::Mul(load(d, negative + m * columns), hn::Sub(hn::LoadU(d, down + m * columns), negative_mean));
+      hn::StoreU(hn::Mul(factor, hn::Sub(of_positive, of_negative)), d, u_gradient + m * columns + j);
     }
   }
 }

@@ -61,37 +61,6 @@ class HeadForward {
   }
 
  private:
-  // Exact keys and values that lie apart from the near ones.
-  class FarKeys {
-   public:
-    FarKeys(const KeyHead& head, const Rows& k, const Rows& v, std::int64_t most_rows)
-        : head_(head),
-          k_(k),
-          v_(v),
-          columns_(padded(most_rows)),
-          input_(even(most_rows) * even(head.dim)),
-          keys_memory_(even(head.dim) * columns_),
-          values_memory_(even(most_rows) * even(head.dim)) {}
-
-    void set(std::int64_t begin, std::int64_t count) {
-      if (begin == begin_ && count == count_) return;
-      begin_ = begin;
-      count_ = count;
-      keys = Math::right_transposed(Math::input(k_, head_.b, head_.g, begin, count, head_.dim, input_.get()), count, head_.dim,
-                                    columns_, keys_memory_.get());
-      values = Math::right(Math::input(v_, head_.b, head_.g, begin, count, head_.dim, input_.get()), count, head_.dim,
-                           values_memory_.get());
-    }
-
-    View<Number> keys{}, values{};  // right sides [D, count], [count, D]
-
-   private:
-    const KeyHead& head_;
-    const Rows &k_, &v_;
-    std::int64_t columns_, begin_ = 0, count_ = 0;
-    Buffer<Number> input_, keys_memory_, values_memory_;
-  };
-
   void run_tile(const Tile& tile, std::int64_t h) {
     const std::int64_t rows = tile.t1 - tile.t0, q0 = tile.t0 - s_.query_begin;
     const std::int64_t row_offset = (head_.b * s_.heads + h) * s_.query_rows() + q0;
@@ -232,13 +201,8 @@ class HeadForward {
   Buffer<float> scores_, products_, numerator_, relative_;
   QueryFeatures<Math> queries_;
   Buffer<Number> query_memory_, left_memory_, features_memory_;
-  FarKeys prefix_, sinks_;
+  FarKeys<Math> prefix_, sinks_;
 };
-
-// bf16 inputs where the processor multiplies them; all else is fp32.
-inline bool takes_half(const AttentionArguments& a) {
-  return HEDGEHOG_HAS_HALF_MATH != 0 && a.k.element == Element::kBfloat16 && has_bf16_products();
-}
 
 void causal_forward(const AttentionArguments& a, const Strided<float>& out, float* row_max, float* inverse_sum,
                     float* state_out, std::int64_t absorb_end, std::int64_t b, std::int64_t g, std::int64_t first_head,

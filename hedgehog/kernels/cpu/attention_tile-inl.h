@@ -25,8 +25,6 @@ struct KeyHead {
   const AttentionArguments& arguments;
   std::int64_t b, g, length, dim, features;
   const std::int32_t* segment;  // of this batch entry, or null
-  const float* v;               // null for bf16
-  std::int64_t v_row;
   const float* phi_k;
   std::int64_t phi_k_row;
   const double* decay;  // A_i = Σ_{t ≤ i} log γ_t, or null
@@ -39,8 +37,6 @@ struct KeyHead {
         dim(a.shape.dim),
         features(a.shape.features),
         segment(a.segment_start == nullptr ? nullptr : a.segment_start + batch * a.shape.length),
-        v(a.v.element == Element::kFloat32 ? a.v.at<float>(batch, head) : nullptr),
-        v_row(a.v.row),
         phi_k(a.phi_k ? a.phi_k.at(batch, head) : nullptr),
         phi_k_row(a.phi_k.row),
         decay(nullptr) {

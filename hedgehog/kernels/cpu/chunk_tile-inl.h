@@ -14,6 +14,8 @@ namespace hedgehog::kernels::HWY_NAMESPACE {
 
 // Rows that share how far to the right of the diagonal they are computed.
 constexpr std::int64_t kStepRows = 16;
+// Keys that share from which row on they are seen.
+constexpr std::int64_t kStepKeys = 32;
 
 // The tile of query rows from t0 to the end of its chunk; its near keys begin with a chunk.
 inline Tile make_chunk_tile(const KeyHead& head, std::int64_t t0) {
@@ -67,6 +69,51 @@ inline void near_products(const Tile& tile, std::int64_t end, std::int64_t width
                     Store::kOverwrite);
     });
   }
+}
+
+// Exact keys and values that lie apart from the near ones.
+template <class Math>
+class FarKeys {
+  using Number = typename Math::Number;
+
+ public:
+  FarKeys(const KeyHead& head, const Rows& k, const Rows& v, std::int64_t most_rows)
+      : head_(head),
+        k_(k),
+        v_(v),
+        columns_(padded(most_rows)),
+        size_(even(most_rows) * even(head.dim)),
+        input_(2 * size_),
+        rows_memory_(2 * size_),
+        transposed_memory_(2 * even(head.dim) * columns_) {}
+
+  void set(std::int64_t begin, std::int64_t count) {
+    if (begin == begin_ && count == count_) return;
+    begin_ = begin;
+    count_ = count;
+    const auto make = [&](const Rows& from, std::int64_t n, View<Number>& rows, View<Number>& transposed) {
+      const View<Number> input = Math::input(from, head_.b, head_.g, begin, count, head_.dim, input_.get() + n * size_);
+      rows = Math::right(input, count, head_.dim, rows_memory_.get() + n * size_);
+      transposed =
+          Math::right_transposed(input, count, head_.dim, columns_, transposed_memory_.get() + n * even(head_.dim) * columns_);
+    };
+    make(k_, 0, key_rows, keys);
+    make(v_, 1, values, values_transposed);
+  }
+
+  View<Number> keys{}, values_transposed{};  // right sides [D, count]
+  View<Number> key_rows{}, values{};         // right sides [count, D]
+
+ private:
+  const KeyHead& head_;
+  const Rows &k_, &v_;
+  std::int64_t columns_, size_, begin_ = 0, count_ = 0;
+  Buffer<Number> input_, rows_memory_, transposed_memory_;
+};
+
+// bf16 inputs where the processor multiplies them; all else is fp32.
+inline bool takes_half(const AttentionArguments& a) {
+  return HEDGEHOG_HAS_HALF_MATH != 0 && a.k.element == Element::kBfloat16 && has_bf16_products();
 }
 
 // φ of a tile's queries: given, or made by the map.

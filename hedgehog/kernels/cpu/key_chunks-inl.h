@@ -39,6 +39,19 @@ HWY_INLINE void multiply_row(const Number* x, const float* weights, std::int64_t
   for (; j < n; ++j) store(hn::Mul(load(one, x + j), hn::LoadU(one, weights + j)), one, to + j);
 }
 
+// to += x ∘ weights
+template <typename Number>
+HWY_INLINE void multiply_add_row(const Number* x, const float* weights, std::int64_t n, float* to) {
+  const hn::ScalableTag<float> d;
+  const hn::CappedTag<float, 1> one;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t j = 0;
+  for (; j + lanes <= n; j += lanes) {
+    hn::StoreU(hn::MulAdd(load(d, x + j), hn::LoadU(d, weights + j), hn::LoadU(d, to + j)), d, to + j);
+  }
+  for (; j < n; ++j) to[j] += hn::GetLane(load(one, x + j)) * weights[j];
+}
+
 // A chunk is the key rows [chunk · kTileRows, (chunk + 1) · kTileRows) of one key/value head.
 inline std::int64_t chunk_of(std::int64_t row) {
   return row / kTileRows;
@@ -50,8 +63,8 @@ class KeyChunks {
  public:
   using Number = typename Math::Number;
 
-  // `kept` chunks stay at hand. Keys are made where `exact` wants them or the map needs them; `backward` (fp32 only) wants
-  // values_transposed() and feature_rows() too.
+  // `kept` chunks stay at hand. Keys are made where `exact` wants them or the map needs them; `backward` wants
+  // values_transposed(), key_rows() and feature_rows() too.
   KeyChunks(const KeyHead& head, std::int64_t kept, bool exact, bool backward)
       : head_(head),
         kept_(kept),
@@ -60,11 +73,13 @@ class KeyChunks {
         keys_at_(Math::kPair * head.features),
         values_at_(keys_at_ + (keys_ ? even(head.dim) : 0)),
         transposed_at_(values_at_ + even(head.dim)),
-        rows_at_(transposed_at_ + (backward ? head.dim : 0)),
-        size_(rows_at_ + (backward ? head.features : 0)),
+        key_rows_at_(transposed_at_ + (backward ? even(head.dim) : 0)),
+        feature_rows_at_(key_rows_at_ + (backward && keys_ ? even(head.dim) : 0)),
+        size_(feature_rows_at_ + (backward ? head.features : 0)),
         memory_(kept * size_ * kTileRows),
         held_(kept),
         values_(kept),
+        key_rows_(kept),
         input_(kTileRows * even(head.dim)),
         weight_(head.arguments.map.width * even(head.dim)),
         features_(Math::kPair > 1 ? head.features * kTileRows : 1) {
@@ -88,10 +103,15 @@ class KeyChunks {
     chunk_memory(chunk);
     return values_.get()[chunk % kept_];
   }
-  // v [D, kTileRows]
-  const float* values_transposed(std::int64_t chunk) { return chunk_memory(chunk) + transposed_at_ * kTileRows; }
-  // φ [kTileRows, F]
-  const float* feature_rows(std::int64_t chunk) { return chunk_memory(chunk) + rows_at_ * kTileRows; }
+  // v, a right side [D, kTileRows]
+  View<Number> values_transposed(std::int64_t chunk) { return {chunk_memory(chunk) + transposed_at_ * kTileRows, kTileRows}; }
+  // k, a right side [rows of the chunk, D]
+  View<Number> key_rows(std::int64_t chunk) {
+    chunk_memory(chunk);
+    return key_rows_.get()[chunk % kept_];
+  }
+  // φ, a right side [kTileRows, F]
+  View<Number> feature_rows(std::int64_t chunk) { return {chunk_memory(chunk) + feature_rows_at_ * kTileRows, head_.features}; }
 
  private:
   Number* chunk_memory(std::int64_t chunk) {
@@ -103,20 +123,22 @@ class KeyChunks {
     const AttentionArguments& a = head_.arguments;
     View<Number> keys{};
     if (keys_) {
-      keys = Math::right_transposed(Math::input(a.k, head_.b, head_.g, begin, rows, head_.dim, input_.get()), rows, head_.dim,
-                                    kTileRows, memory + keys_at_ * kTileRows);
+      // fp32 rows that had to be converted stay where they are.
+      Number* key_rows = memory + key_rows_at_ * kTileRows;
+      const View<Number> input =
+          Math::input(a.k, head_.b, head_.g, begin, rows, head_.dim, backward_ && Math::kPair == 1 ? key_rows : input_.get());
+      keys = Math::right_transposed(input, rows, head_.dim, kTileRows, memory + keys_at_ * kTileRows);
+      if (backward_) key_rows_.get()[slot] = Math::right(input, rows, head_.dim, key_rows);
     }
     if (head_.features > 0) make_features(begin, rows, keys, memory);
-    // fp32 values that had to be converted stay where they are.
     Number* values = memory + values_at_ * kTileRows;
     const View<Number> value_rows =
         Math::input(a.v, head_.b, head_.g, begin, rows, head_.dim, Math::kPair > 1 ? input_.get() : values);
     values_.get()[slot] = Math::right(value_rows, rows, head_.dim, values);
-    if constexpr (Math::kPair == 1) {
-      if (backward_) {
-        FullMath::right_transposed(value_rows, rows, head_.dim, kTileRows, memory + transposed_at_ * kTileRows);
-        transpose(head_.features, kTileRows, memory, kTileRows, memory + rows_at_ * kTileRows, head_.features);
-      }
+    if (backward_) {
+      Math::right_transposed(value_rows, rows, head_.dim, kTileRows, memory + transposed_at_ * kTileRows);
+      Math::right_transposed({memory, kTileRows}, head_.features, kTileRows, head_.features,
+                             memory + feature_rows_at_ * kTileRows);
     }
     return memory;
   }
@@ -144,10 +166,10 @@ class KeyChunks {
   std::int64_t kept_;
   bool keys_, backward_;
   // In rows of kTileRows numbers: where parts of a chunk begin, and all that it takes.
-  std::int64_t keys_at_, values_at_, transposed_at_, rows_at_, size_;
+  std::int64_t keys_at_, values_at_, transposed_at_, key_rows_at_, feature_rows_at_, size_;
   Buffer<Number> memory_;
   Buffer<std::int64_t> held_;
-  Buffer<View<Number>> values_;
+  Buffer<View<Number>> values_, key_rows_;
   Buffer<Number> input_, weight_;
   Buffer<float> features_;
   View<Number> map_{};

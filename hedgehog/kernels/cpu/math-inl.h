@@ -23,6 +23,10 @@ template <typename Number>
 struct View {
   const Number* data;
   std::int64_t row;
+  std::int64_t column = 1;  // of fp32 left sides only
+
+  // The same from number (row, column) on; `row` in rows of numbers or of words.
+  View from(std::int64_t r, std::int64_t c) const { return {data + r * row + c * column, row, column}; }
 };
 
 inline std::int64_t even(std::int64_t n) {
@@ -46,7 +50,7 @@ struct FullMath {
 
   static void product(std::int64_t m, std::int64_t n, std::int64_t k, View<float> a, View<float> b, float* c,
                       std::int64_t c_row, Store store) {
-    gemm(m, n, k, a.data, a.row, 1, b.data, b.row, c, c_row, store);
+    gemm(m, n, k, a.data, a.row, a.column, b.data, b.row, c, c_row, store);
   }
 
   // Rows [count, width] of an input; in memory [count, width] if they have to be converted.
@@ -60,6 +64,17 @@ struct FullMath {
   static View<float> left(const float* x, std::int64_t row, std::int64_t count, std::int64_t width, float* memory) {
     return {x, row};
   }
+  // Rows [count, width] transposed as a left side [width, count]; memory and scratch of as many numbers, count rounded up to
+  // even.
+  static View<float> left_transposed(View<float> rows, std::int64_t count, std::int64_t width, float* memory, float* scratch) {
+    return {rows.data, 1, rows.row};
+  }
+  static View<float> left_transposed_of_fp32(View<float> rows, std::int64_t count, std::int64_t width, float* memory,
+                                             float* scratch) {
+    return {rows.data, 1, rows.row};
+  }
+  // A right side's part from (row, column) on; `row` a multiple of kPair.
+  static View<float> part(View<float> right, std::int64_t row, std::int64_t column) { return right.from(row, column); }
   // Rows as a right side [count, width]; memory of as many numbers, count rounded up to even.
   static View<float> right(View<float> rows, std::int64_t count, std::int64_t width, float* memory) { return rows; }
   static View<float> right_of_fp32(const float* x, std::int64_t row, std::int64_t count, std::int64_t width, float* memory) {
@@ -112,6 +127,21 @@ struct HalfMath {
     return {memory, even(width)};
   }
 
+  // Pairs of rows are words; the words transposed are the left side's rows.
+  static View<Number> left_transposed(View<Number> rows, std::int64_t count, std::int64_t width, Number* memory,
+                                      Number* scratch) {
+    zip(count, width, rows.data, rows.row, scratch);
+    return transposed_words(count, width, scratch, memory);
+  }
+  static View<Number> left_transposed_of_fp32(View<float> rows, std::int64_t count, std::int64_t width, Number* memory,
+                                              Number* scratch) {
+    zip(count, width, rows.data, rows.row, scratch);
+    return transposed_words(count, width, scratch, memory);
+  }
+  static View<Number> part(View<Number> right, std::int64_t row, std::int64_t column) {
+    return {right.data + row * right.row + 2 * column, right.row};
+  }
+
   static View<Number> right(View<Number> rows, std::int64_t count, std::int64_t width, Number* memory) {
     zip(count, width, rows.data, rows.row, memory);
     return {memory, width};
@@ -133,6 +163,12 @@ struct HalfMath {
 
  private:
   using Words = hn::ScalableTag<std::uint32_t>;
+
+  static View<Number> transposed_words(std::int64_t count, std::int64_t width, const Number* words, Number* memory) {
+    const std::int64_t pairs = even(count) / 2;
+    transpose(pairs, width, reinterpret_cast<const float*>(words), width, reinterpret_cast<float*>(memory), pairs);
+    return {memory, 2 * pairs};
+  }
 
   // bf16 in the low half of each word.
   static HWY_INLINE hn::Vec<Words> low_halves(const std::uint16_t* x) {
