@@ -148,12 +148,19 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
   return call;
 }
 
+bool Attention::maps_in_kernel() const {
+  return config_.kind != AttentionKind::kSoftmax && config_.causal &&
+         activation_of(config_.feature_map) != kernels::Activation::kExp;
+}
+
+OperatorMap Attention::operator_map() const {
+  return {activation_of(config_.feature_map), q_weight_, q_bias_, k_weight_, k_bias_};
+}
+
 OperatorInput Attention::mapped_input(const AttentionInput& input) const {
-  const bool in_kernel = config_.kind != AttentionKind::kSoftmax && config_.causal &&
-                         activation_of(config_.feature_map) != kernels::Activation::kExp;
-  if (!in_kernel) return operator_input(input);
+  if (!maps_in_kernel()) return operator_input(input);
   auto call = featureless_input(input);
-  call.map = {activation_of(config_.feature_map), q_weight_, q_bias_, k_weight_, k_bias_};
+  call.map = operator_map();
   return call;
 }
 

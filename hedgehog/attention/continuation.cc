@@ -11,6 +11,9 @@
 namespace hedgehog {
 namespace {
 
+// Fewer rows than this are not worth mapping the window's keys again.
+constexpr std::int64_t kMappedRows = 16;
+
 at::Tensor joined(const at::Tensor& before, const at::Tensor& rows) {
   return before.defined() && before.size(2) > 0 ? at::cat({before, rows}, 2) : rows;
 }
@@ -87,9 +90,11 @@ at::Tensor Attention::continue_softmax(AttentionState& state, const AttentionInp
 
 at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInput& input) const {
   const std::int64_t rows = input.q.size(2), held = state.window_k.defined() ? state.window_k.size(2) : 0, total = held + rows;
-  const auto fresh = key_features(input);
-  const auto queries = feature_map(config_.feature_map, input.q, q_weight_, q_bias_);
-  const auto own_phi = joined(state.window_phi, fresh.phi);
+  // With this many rows the window's old keys all leave, and of the new ones only the last window − 1 features are kept.
+  const bool mapped = maps_in_kernel() && rows >= std::max(kMappedRows, config_.window);
+  const auto fresh = mapped ? KeyFeatures{{}, {}, log_gate(input)} : key_features(input);
+  const auto queries = mapped ? Features{} : feature_map(config_.feature_map, input.q, q_weight_, q_bias_);
+  const auto own_phi = mapped ? at::Tensor() : joined(state.window_phi, fresh.phi);
   const auto own_scale = fresh.log_scale.defined() ? joined(state.window_log_scale, fresh.log_scale) : at::Tensor();
   const auto own_gate = fresh.log_gate.defined() ? joined(state.window_log_gate, fresh.log_gate) : at::Tensor();
 
@@ -101,6 +106,7 @@ at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInpu
   call.sinks = std::max<std::int64_t>(0, config_.sinks - state.position);
   call.phi_q = queries.phi;
   call.phi_k = own_phi;
+  if (mapped) call.map = operator_map();
   call.log_gate = own_gate;
   if (hybrid()) call.row_log_scale = mixing(input.q);
   RunningMaximum running;
@@ -138,7 +144,9 @@ at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInpu
   if (config_.window > 0) {
     state.window_k = kept(call.k, more.absorb_end, total);
     state.window_v = kept(call.v, more.absorb_end, total);
-    state.window_phi = kept(own_phi, more.absorb_end, total);
+    state.window_phi =
+        mapped ? feature_map(config_.feature_map, input.k.slice(2, more.absorb_end - held, rows), k_weight_, k_bias_).phi
+               : kept(own_phi, more.absorb_end, total);
     state.window_log_scale = kept(own_scale, more.absorb_end, total);
     state.window_log_gate = kept(own_gate, more.absorb_end, total);
   }

@@ -242,6 +242,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#include "hedgehog/kernels/cpu/attention_row.h"
 #include "hedgehog/kernels/cpu/bidirectional.h"
 #include "hedgehog/kernels/cpu/out_of_memory.h"
 
@@ -319,6 +320,9 @@ void attention_forward(const AttentionArguments& arguments, Strided<float> out, 
                        float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for) {
   const AttentionShape& s = arguments.shape;
   if (!s.causal) return bidirectional_forward(arguments, out, row_max, inverse_sum, parallel_for);
+  if (s.query_rows() == 1 && arguments.map.width == 0 && arguments.segment_start == nullptr) {
+    return attention_row(arguments, out, row_max, inverse_sum, state_out, absorb_end, parallel_for);
+  }
   const std::int64_t group = s.heads / s.kv_heads, size = s.features * (s.dim + 1), heads = s.batch * s.kv_heads;
   const auto state_of = [&](std::int64_t head) {
     return arguments.state_in == nullptr ? nullptr : arguments.state_in + head * size;
