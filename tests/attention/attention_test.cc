@@ -166,8 +166,8 @@ TEST(Attention, ForwardIsTheUnshiftedFormula) {
 }
 
 TEST(Attention, MapsInTheKernelGiveWhatFeaturesGive) {
-  // operator_input() has φ as tensors, forward() leaves the maps to the kernel. Both are fp32, and the gate's bias sums
-  // differences that cancel over all rows: hence a wider bound than the operator's against fp64.
+  // operator_input() has φ as tensors, forward() leaves the maps to the kernel. Both are fp32. The gate's gradient sums
+  // differences that cancel over all rows, hence its wider bound; the operator's own test holds it to fp64.
   for (const auto& config : every_form()) {
     for (const std::int64_t length : {1, 17, 64, 65, 200, 1100}) {
       for (const bool packed : {false, true}) {
@@ -182,7 +182,11 @@ TEST(Attention, MapsInTheKernelGiveWhatFeaturesGive) {
                                     .expand({2, length});
         }
         std::vector<at::Tensor> leaves = {input.q, input.k, input.v};
-        for (auto& [name, tensor] : attention.parameters()) leaves.push_back(*tensor);
+        std::vector<std::string> names = {"q", "k", "v"};
+        for (auto& [name, tensor] : attention.parameters()) {
+          leaves.push_back(*tensor);
+          names.push_back(name);
+        }
         for (auto& leaf : leaves) leaf.requires_grad_(true);
         const auto direction = at::randn_like(input.q);
         const auto expected = attention_operator(attention.operator_input(input));
@@ -199,7 +203,8 @@ TEST(Attention, MapsInTheKernelGiveWhatFeaturesGive) {
         torch::autograd::backward({found}, {direction});
         for (std::size_t n = 0; n < leaves.size(); ++n) {
           const auto gradient = leaves[n].grad().defined() ? leaves[n].grad() : at::zeros_like(leaves[n]);
-          EXPECT_LE((gradient - wanted[n]).abs().max().item<double>(), 1e-4 * scale) << "leaf " << n;
+          EXPECT_LE((gradient - wanted[n]).abs().max().item<double>(), (names[n].starts_with("gate") ? 1e-3 : 5e-5) * scale)
+              << names[n];
         }
       }
     }
