@@ -14,18 +14,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// to = exp(sign · u − shift); returns the sum.
-HWY_INLINE float signed_exponentials(const float* u, std::int64_t n, float sign, float shift, float* to) {
-  const FloatTag d;
-  auto sum = hn::Zero(d);
-  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
-    const auto value = exponential(hn::MulSub(hn::Set(d, sign), load_row(u + j, valid, whole), hn::Set(d, shift)));
-    sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
-    store_row(value, to + j, valid, whole);
-  });
-  return sum_lanes(sum);
-}
-
 // phi [2·width] of u [width]; returns kExp's log scale, 0 for the others.
 inline float activate_row(Activation activation, std::int64_t width, const float* u, float* phi) {
   const FloatTag d;
@@ -38,20 +26,20 @@ inline float activate_row(Activation activation, std::int64_t width, const float
   const float maximum = hn::GetLane(hn::MaxOfLanes(d, high)), minus_minimum = -hn::GetLane(hn::MinOfLanes(d, low));
   const float both = maximum > minus_minimum ? maximum : minus_minimum;
   if (activation == Activation::kSplitSoftmax) {
-    const float positive = signed_exponentials(u, width, 1, maximum, phi);
-    const float negative = signed_exponentials(u, width, -1, minus_minimum, phi + width);
+    const float positive = scaled_exponentials(u, width, 1, maximum, phi);
+    const float negative = scaled_exponentials(u, width, -1, minus_minimum, phi + width);
     scale_row(phi, width, 1 / positive, false, phi);
     scale_row(phi + width, width, 1 / negative, false, phi + width);
     return 0;
   }
   if (activation == Activation::kJointSoftmax) {
-    float sum = signed_exponentials(u, width, 2, 2 * both, phi);
-    sum += signed_exponentials(u, width, -2, 2 * both, phi + width);
+    float sum = scaled_exponentials(u, width, 2, 2 * both, phi);
+    sum += scaled_exponentials(u, width, -2, 2 * both, phi + width);
     scale_row(phi, 2 * width, 1 / sum, false, phi);
     return 0;
   }
-  signed_exponentials(u, width, 1, both, phi);
-  signed_exponentials(u, width, -1, both, phi + width);
+  scaled_exponentials(u, width, 1, both, phi);
+  scaled_exponentials(u, width, -1, both, phi + width);
   return both;
 }
 

@@ -11,63 +11,16 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// dS [F, stride] and dz [F], referenced as the state is: just before a key row.
+// A tile's rows into the state's gradient: dS += φ(q)ᵀ rows, dz += φ(q)ᵀ last. phi [count, F] and, as a left side,
+// phi_transposed [F, count]; rows a right side [count, D]; one number `last` a row.
 template <class Math>
-class StateGradient {
- public:
-  StateGradient(const KeyHead& head, const float* from)
-      : head_(head), stride_(padded(head.dim)), s_(head.features * stride_), z_(head.features) {
-    clear();
-    carry_ = 1;
-    for (std::int64_t f = 0; from != nullptr && f < head.features; ++f, from += head.dim + 1) {
-      std::memcpy(s_.get() + f * stride_, from, sizeof(float) * static_cast<std::size_t>(head.dim));
-      z_.get()[f] = from[head.dim];
-    }
+void add_rows(const KeyHead& head, std::int64_t count, View<float> phi, View<typename Math::Number> phi_transposed,
+              View<typename Math::Number> rows, const float* last, StateSum& gradient) {
+  Math::product(head.features, head.dim, count, phi_transposed, rows, gradient.s_memory(), gradient.s().row, Store::kAdd);
+  for (std::int64_t r = 0; r < count; ++r) {
+    scale_row(phi.data + r * phi.row, head.features, last[r], true, gradient.z_memory());
   }
-
-  View<float> s() const { return {s_.get(), stride_}; }
-  const float* z() const { return z_.get(); }
-  float carry() const { return carry_; }
-
-  // A tile's rows: dS += φ(q)ᵀ rows, dz += φ(q)ᵀ last. phi [count, F] and, as a left side, phi_transposed [F, count]; rows a
-  // right side [count, D]; one number `last` a row.
-  void add(std::int64_t count, View<float> phi, View<typename Math::Number> phi_transposed, View<typename Math::Number> rows,
-           const float* last) {
-    Math::product(head_.features, head_.dim, count, phi_transposed, rows, s_.get(), stride_, Store::kAdd);
-    for (std::int64_t r = 0; r < count; ++r) scale_row(phi.data + r * phi.row, head_.features, last[r], true, z_.get());
-  }
-
-  // From just before key row `end` back over [begin, end), rows of one chunk.
-  void step_back(std::int64_t begin, std::int64_t end) {
-    if (head_.segment_of(least(end, head_.length - 1)) > begin) {
-      clear();
-    } else if (head_.decay != nullptr) {
-      const float factor = std::exp(head_.decay_between(begin - 1, end - 1));
-      carry_ *= factor;
-      scale_row(s_.get(), head_.features * stride_, factor, false, s_.get());
-      scale_row(z_.get(), head_.features, factor, false, z_.get());
-    }
-  }
-
-  void write(float* to) const {
-    for (std::int64_t f = 0; f < head_.features; ++f, to += head_.dim + 1) {
-      std::memcpy(to, s_.get() + f * stride_, sizeof(float) * static_cast<std::size_t>(head_.dim));
-      to[head_.dim] = z_.get()[f];
-    }
-  }
-
- private:
-  void clear() {
-    std::memset(s_.get(), 0, sizeof(float) * static_cast<std::size_t>(head_.features * stride_));
-    std::memset(z_.get(), 0, sizeof(float) * static_cast<std::size_t>(head_.features));
-    carry_ = 0;
-  }
-
-  const KeyHead& head_;
-  std::int64_t stride_;
-  Buffer<float> s_, z_;
-  float carry_ = 1;
-};
+}
 
 // What rows of a tile's output give back: dy, the weights' sums and maxima, and with them the state's part.
 class OutputGradient {
@@ -139,7 +92,7 @@ void absorb_row_gradients_in(const BackwardArguments& arguments, std::int64_t b,
   const std::int64_t group = a.shape.heads / a.shape.kv_heads, dim = a.shape.dim, features = a.shape.features;
   Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : a.shape.length);
   const KeyHead head(a, b, g, decay_memory.get());
-  StateGradient<Math> gradient(head, nullptr);
+  StateSum gradient(head, nullptr);
   OutputGradient output(arguments, head);
   QueryFeatures<Math> queries(head, g * group, (g + 1) * group);
   Buffer<Number> query_memory(kTileRows * even(dim)), phi_memory(kTileRows * features), scratch(kTileRows * features),
@@ -150,7 +103,7 @@ void absorb_row_gradients_in(const BackwardArguments& arguments, std::int64_t b,
     const std::int64_t rows = tile.t1 - tile.t0;
     while (at > tile.n0) {
       const std::int64_t begin = most(tile.n0, chunk_of(at - 1) * kTileRows);
-      gradient.step_back(begin, at);
+      gradient.pass(begin, at);
       at = begin;
     }
     for (std::int64_t h = g * group; h < (g + 1) * group; ++h) {
@@ -159,8 +112,9 @@ void absorb_row_gradients_in(const BackwardArguments& arguments, std::int64_t b,
       const View<float> phi = queries.of(tile, h, q);
       output.set(tile, h);
       output.set_state_rows(tile, h);
-      gradient.add(rows, phi, Math::left_transposed_of_fp32(phi, rows, features, phi_memory.get(), scratch.get()),
-                   Math::right_of_fp32(output.rows().data, output.rows().row, rows, dim, rows_memory.get()), output.last());
+      add_rows<Math>(head, rows, phi, Math::left_transposed_of_fp32(phi, rows, features, phi_memory.get(), scratch.get()),
+                     Math::right_of_fp32(output.rows().data, output.rows().row, rows, dim, rows_memory.get()), output.last(),
+                     gradient);
     }
   }
   gradient.write(to);
@@ -277,8 +231,8 @@ class BlockBackward {
       state.absorb(tile(n).n0);
       float* to = states_.get() + n * state_size();
       const std::int64_t size = s_.features * padded(s_.dim);
-      std::memcpy(to, state.s(), sizeof(float) * static_cast<std::size_t>(size));
-      std::memcpy(to + size, state.z(), sizeof(float) * static_cast<std::size_t>(s_.features));
+      std::memcpy(to, state.sum().s().data, sizeof(float) * static_cast<std::size_t>(size));
+      std::memcpy(to + size, state.sum().z(), sizeof(float) * static_cast<std::size_t>(s_.features));
     }
   }
 
@@ -492,8 +446,8 @@ class BlockBackward {
       for (std::int64_t r = 0; r < rows; ++r) {
         scale_row(state_z_, s_.features, output_.last()[r], true, dphi + r * feature_row_);
       }
-      gradient_.add(rows, phi, phi_transposed, Math::right_of_fp32(given.data, given.row, rows, s_.dim, strip_right_memory_),
-                    output_.last());
+      add_rows<Math>(head_, rows, phi, phi_transposed,
+                     Math::right_of_fp32(given.data, given.row, rows, s_.dim, strip_right_memory_), output_.last(), gradient_);
     }
     finish_queries(tile, h, q, phi);
   }
@@ -578,7 +532,7 @@ class BlockBackward {
       const std::int64_t a0 = most(begin, chunk_of(a1 - 1) * kTileRows);
       const std::int64_t start = head_.segment_of(least(a1, s_.length - 1)), first = clamp(start + s_.sinks, a0, a1);
       if (first < a1) give_to_rows(first, a1);
-      gradient_.step_back(a0, a1);
+      gradient_.pass(a0, a1);
       a1 = a0;
     }
   }
@@ -622,7 +576,7 @@ class BlockBackward {
   KeyChunks<Math> chunks_;
   QueryFeatures<Math> queries_;
   OutputGradient output_;
-  StateGradient<Math> gradient_;
+  StateSum gradient_;
   FarKeys<Math> sinks_;
   std::int64_t strip_row_;
   Buffer<float> weights_, products_, value_gradients_, relative_;  // strips

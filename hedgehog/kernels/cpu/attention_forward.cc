@@ -57,7 +57,7 @@ class HeadForward {
     }
     if (state_out == nullptr) return;
     state_.absorb(absorb_end);
-    state_.write(state_out);
+    state_.sum().write(state_out);
   }
 
  private:
@@ -96,7 +96,7 @@ class HeadForward {
       }
     });
     weighted_values(tile);
-    if (linear && !state_.empty()) add_state(tile, phi, phi_left, plain ? nullptr : factors, sums);
+    if (linear && !state_.sum().empty()) add_state(tile, phi, phi_left, plain ? nullptr : factors, sums);
     for (std::int64_t r = 0; r < rows; ++r) {
       const float inverse = inverse_or_zero(sums[r]);
       inverse_sum_[row_offset + r] = inverse;
@@ -115,7 +115,7 @@ class HeadForward {
       phi_left = Math::left(phi.data, phi.row, rows, s_.features, features_memory_.get());
     }
     Math::product(rows, s_.dim, s_.features, phi_left, state_.right(), numerator_.get(), out_row_, Store::kAdd);
-    for (std::int64_t r = 0; r < rows; ++r) sums[r] += dot(phi.data + r * phi.row, state_.z(), s_.features);
+    for (std::int64_t r = 0; r < rows; ++r) sums[r] += dot(phi.data + r * phi.row, state_.sum().z(), s_.features);
   }
 
   void exact_scores(const Tile& tile, View<Number> q) {
@@ -218,14 +218,14 @@ void causal_forward(const AttentionArguments& a, const Strided<float>& out, floa
 
 template <class Math>
 void absorb_rows_in(const AttentionArguments& a, std::int64_t b, std::int64_t g, std::int64_t begin, std::int64_t end,
-                    float* state, float* carry) {
+                    float* to, float* carry) {
   Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : a.shape.length);
   const KeyHead head(a, b, g, decay_memory.get());
   KeyChunks<Math> chunks(head, 1, false, false);
-  ChunkState<Math> sum(head, chunks, begin, nullptr);
-  sum.absorb(end);
-  sum.write(state);
-  *carry = sum.carry();
+  ChunkState<Math> state(head, chunks, begin, nullptr);
+  state.absorb(end);
+  state.sum().write(to);
+  *carry = state.sum().carry();
 }
 
 // What key rows [begin, end) alone leave in the state [F, D + 1], and how much of what was there before they leave.

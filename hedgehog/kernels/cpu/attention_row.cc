@@ -11,33 +11,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// Σ x_i y_i
-template <typename X, typename Y>
-HWY_INLINE float dot_of(const X* x, const Y* y, std::int64_t n) {
-  const hn::ScalableTag<float> d;
-  const hn::CappedTag<float, 1> one;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  auto sum = hn::Zero(d);
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) sum = hn::MulAdd(load(d, x + i), load(d, y + i), sum);
-  float total = sum_lanes(sum);
-  for (; i < n; ++i) total += hn::GetLane(load(one, x + i)) * hn::GetLane(load(one, y + i));
-  return total;
-}
-
-// to += weight · x
-template <typename X>
-HWY_INLINE void add_row(const X* x, std::int64_t n, float weight, float* to) {
-  const hn::ScalableTag<float> d;
-  const hn::CappedTag<float, 1> one;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    hn::StoreU(hn::MulAdd(hn::Set(d, weight), load(d, x + i), hn::LoadU(d, to + i)), d, to + i);
-  }
-  for (; i < n; ++i) to[i] += weight * hn::GetLane(load(one, x + i));
-}
-
 // One key/value head. Number: of q, k, v.
 template <typename Number>
 class RowForward {

@@ -16,38 +16,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-using Full = hn::ScalableTag<float>;
-using One = hn::CappedTag<float, 1>;
-
 template <class D>
 using Vector = hn::Vec<D>;
-
-// Calls body(tag, i) over [0, n): whole vectors, then single elements.
-template <class Body>
-HWY_INLINE void over(std::int64_t n, const Body& body) {
-  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(Full()));
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) body(Full(), i);
-  for (; i < n; ++i) body(One(), i);
-}
-
-// Sum over i of term(tag, i), in two chains that hide the latency of the additions.
-template <class Term>
-HWY_INLINE float sum_over(std::int64_t n, const Term& term) {
-  const Full d;
-  const std::int64_t lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  auto even = hn::Zero(d);
-  auto odd = hn::Zero(d);
-  std::int64_t i = 0;
-  for (; i + 2 * lanes <= n; i += 2 * lanes) {
-    even = hn::Add(even, term(d, i));
-    odd = hn::Add(odd, term(d, i + lanes));
-  }
-  for (; i + lanes <= n; i += lanes) even = hn::Add(even, term(d, i));
-  float total = hn::GetLane(hn::SumOfLanes(d, hn::Add(even, odd)));
-  for (; i < n; ++i) total += hn::GetLane(term(One(), i));
-  return total;
-}
 
 // 1 / (1 + e^−x), from e^−|x| so that nothing overflows.
 template <class D>

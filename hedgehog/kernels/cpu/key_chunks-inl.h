@@ -14,44 +14,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// Σ_j x_j weight_j
-template <typename Number>
-HWY_INLINE float weighted_sum(const Number* x, const float* weights, std::int64_t n) {
-  const hn::ScalableTag<float> d;
-  const hn::CappedTag<float, 1> one;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  auto sum = hn::Zero(d);
-  std::int64_t j = 0;
-  for (; j + lanes <= n; j += lanes) sum = hn::MulAdd(load(d, x + j), hn::LoadU(d, weights + j), sum);
-  float total = sum_lanes(sum);
-  for (; j < n; ++j) total += hn::GetLane(load(one, x + j)) * weights[j];
-  return total;
-}
-
-// to = x ∘ weights
-template <typename Number>
-HWY_INLINE void multiply_row(const Number* x, const float* weights, std::int64_t n, Number* to) {
-  const hn::ScalableTag<float> d;
-  const hn::CappedTag<float, 1> one;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t j = 0;
-  for (; j + lanes <= n; j += lanes) store(hn::Mul(load(d, x + j), hn::LoadU(d, weights + j)), d, to + j);
-  for (; j < n; ++j) store(hn::Mul(load(one, x + j), hn::LoadU(one, weights + j)), one, to + j);
-}
-
-// to += x ∘ weights
-template <typename Number>
-HWY_INLINE void multiply_add_row(const Number* x, const float* weights, std::int64_t n, float* to) {
-  const hn::ScalableTag<float> d;
-  const hn::CappedTag<float, 1> one;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t j = 0;
-  for (; j + lanes <= n; j += lanes) {
-    hn::StoreU(hn::MulAdd(load(d, x + j), hn::LoadU(d, weights + j), hn::LoadU(d, to + j)), d, to + j);
-  }
-  for (; j < n; ++j) to[j] += hn::GetLane(load(one, x + j)) * weights[j];
-}
-
 // A chunk is the key rows [chunk · kTileRows, (chunk + 1) · kTileRows) of one key/value head.
 inline std::int64_t chunk_of(std::int64_t row) {
   return row / kTileRows;
@@ -175,23 +137,12 @@ class KeyChunks {
   View<Number> map_{};
 };
 
-// S = Σ φ(k) vᵀ [F, stride] and z = Σ φ(k) [F] of the key rows before `absorbed` (those of the current document, sinks left
-// out), decayed to row absorbed − 1.
-template <class Math>
-class ChunkState {
+// A linear state S [F, D] and z [F], or the gradient of one, that stands just before a key row.
+class StateSum {
  public:
-  using Number = typename Math::Number;
-
-  // Begins at key row `absorbed` with the state `from` [F, D + 1] (AttentionArguments::state_in's form), or with nothing.
-  ChunkState(const KeyHead& head, KeyChunks<Math>& chunks, std::int64_t absorbed, const float* from)
-      : head_(head),
-        chunks_(chunks),
-        stride_(padded(head.dim)),
-        s_(head.features * stride_),
-        z_(head.features),
-        weighted_(head.features * kTileRows),
-        right_(Math::kPair > 1 ? even(head.features) * head.dim : 1),
-        absorbed_(absorbed) {
+  // Starts with `from` [F, D + 1] (AttentionArguments::state_in's form), or with nothing.
+  StateSum(const KeyHead& head, const float* from)
+      : head_(head), stride_(padded(head.dim)), s_(head.features * stride_), z_(head.features) {
     clear();
     carry_ = 1;
     if (from == nullptr) return;
@@ -202,38 +153,26 @@ class ChunkState {
     }
   }
 
-  const float* s() const { return s_.get(); }
+  View<float> s() const { return {s_.get(), stride_}; }
   const float* z() const { return z_.get(); }
+  float* s_memory() { return s_.get(); }
+  float* z_memory() { return z_.get(); }
   bool empty() const { return empty_; }
-  // What is left of the state that it began with: the decay since then, 0 when a document has ended.
+  // What is left of what it started with: the decay since then, 0 when a document's border was passed.
   float carry() const { return carry_; }
 
-  // S as a right side [F, D].
-  View<Number> right() {
-    if (changed_) right_view_ = Math::right_of_fp32(s_.get(), stride_, head_.features, head_.dim, right_.get());
-    changed_ = false;
-    return right_view_;
-  }
-
-  // Moves on to key row `end`: decays, drops all where a document ends, adds φ(k) [v, 1]ᵀ.
-  void absorb(std::int64_t end) {
-    while (absorbed_ < end) {
-      const std::int64_t a0 = absorbed_, a1 = least((chunk_of(a0) + 1) * kTileRows, end);
-      const std::int64_t start = head_.segment_of(least(a1, head_.length - 1));
-      if (start > a0) {
-        clear();
-      } else if (head_.decay != nullptr) {
-        const float factor = std::exp(head_.decay_between(a0 - 1, a1 - 1));
-        carry_ *= factor;
-        scale_row(s_.get(), head_.features * stride_, factor, false, s_.get());
-        scale_row(z_.get(), head_.features, factor, false, z_.get());
-      }
-      const std::int64_t first = clamp(start + head_.arguments.shape.sinks, a0, a1);
-      if (first < a1) add(first, a1);
-      absorbed_ = a1;
-      changed_ = true;
+  // Over key rows [begin, end) of one chunk, in either direction: the gate's decay, or nothing left where a document ends.
+  void pass(std::int64_t begin, std::int64_t end) {
+    if (head_.segment_of(least(end, head_.length - 1)) > begin) {
+      clear();
+    } else if (head_.decay != nullptr) {
+      const float factor = std::exp(head_.decay_between(begin - 1, end - 1));
+      carry_ *= factor;
+      scale_row(s_.get(), head_.features * stride_, factor, false, s_.get());
+      scale_row(z_.get(), head_.features, factor, false, z_.get());
     }
   }
+  void added() { empty_ = false; }
 
   // To [F, D + 1].
   void write(float* to) const {
@@ -251,6 +190,53 @@ class ChunkState {
     carry_ = 0;
   }
 
+  const KeyHead& head_;
+  std::int64_t stride_;
+  Buffer<float> s_, z_;
+  bool empty_ = true;
+  float carry_ = 1;
+};
+
+// Σ φ(k) [v, 1]ᵀ of the key rows before `absorbed` (those of the current document, sinks left out), decayed to row absorbed
+// − 1.
+template <class Math>
+class ChunkState {
+ public:
+  using Number = typename Math::Number;
+
+  // Begins at key row `absorbed` with the state `from`, see StateSum.
+  ChunkState(const KeyHead& head, KeyChunks<Math>& chunks, std::int64_t absorbed, const float* from)
+      : head_(head),
+        chunks_(chunks),
+        sum_(head, from),
+        weighted_(head.features * kTileRows),
+        right_(Math::kPair > 1 ? even(head.features) * head.dim : 1),
+        absorbed_(absorbed) {}
+
+  const StateSum& sum() const { return sum_; }
+
+  // S as a right side [F, D].
+  View<Number> right() {
+    const View<float> s = sum_.s();
+    if (changed_) right_view_ = Math::right_of_fp32(s.data, s.row, head_.features, head_.dim, right_.get());
+    changed_ = false;
+    return right_view_;
+  }
+
+  // Moves on to key row `end`.
+  void absorb(std::int64_t end) {
+    while (absorbed_ < end) {
+      const std::int64_t a0 = absorbed_, a1 = least((chunk_of(a0) + 1) * kTileRows, end);
+      sum_.pass(a0, a1);
+      const std::int64_t start = head_.segment_of(least(a1, head_.length - 1));
+      const std::int64_t first = clamp(start + head_.arguments.shape.sinks, a0, a1);
+      if (first < a1) add(first, a1);
+      absorbed_ = a1;
+      changed_ = true;
+    }
+  }
+
+ private:
   // Rows [first, end) of one chunk. What does not fit into pairs gets the weight 0.
   void add(std::int64_t first, std::int64_t end) {
     const std::int64_t chunk = chunk_of(first), begin = chunk * kTileRows;
@@ -263,7 +249,9 @@ class ChunkState {
       const std::int64_t row = begin + at + j;
       weights[j] = row < first ? 0.0f : head_.decay == nullptr ? 1.0f : std::exp(head_.decay_between(row, end - 1));
     }
-    for (std::int64_t f = 0; f < head_.features; ++f) z_.get()[f] += weighted_sum(phi.data + f * kTileRows, weights, count);
+    for (std::int64_t f = 0; f < head_.features; ++f) {
+      sum_.z_memory()[f] += dot_of(phi.data + f * kTileRows, weights, count);
+    }
     if (head_.decay != nullptr || begin + at < first || count % Math::kPair != 0) {
       for (std::int64_t f = 0; f < head_.features; ++f) {
         Number* row = weighted_.get() + f * kTileRows;
@@ -272,19 +260,17 @@ class ChunkState {
       }
       phi.data = weighted_.get();
     }
-    Math::product(head_.features, head_.dim, count, phi, values, s_.get(), stride_, Store::kAdd);
-    empty_ = false;
+    Math::product(head_.features, head_.dim, count, phi, values, sum_.s_memory(), sum_.s().row, Store::kAdd);
+    sum_.added();
   }
 
   const KeyHead& head_;
   KeyChunks<Math>& chunks_;
-  std::int64_t stride_;
-  Buffer<float> s_, z_;
+  StateSum sum_;
   Buffer<Number> weighted_, right_;
   View<Number> right_view_{};
   std::int64_t absorbed_;
-  bool empty_ = true, changed_ = true;
-  float carry_ = 1;
+  bool changed_ = true;
 };
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE

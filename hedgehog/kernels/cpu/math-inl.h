@@ -33,17 +33,6 @@ inline std::int64_t even(std::int64_t n) {
   return n + n % 2;
 }
 
-// to [n] = x, in the other format.
-template <typename From, typename To>
-HWY_INLINE void convert_row(const From* x, std::int64_t n, To* to) {
-  const hn::ScalableTag<float> d;
-  const hn::CappedTag<float, 1> one;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) store(load(d, x + i), d, to + i);
-  for (; i < n; ++i) store(load(one, x + i), one, to + i);
-}
-
 struct FullMath {
   using Number = float;
   static constexpr std::int64_t kPair = 1;  // numbers along k that belong together
