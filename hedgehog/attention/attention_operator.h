@@ -18,7 +18,8 @@ struct OperatorMap {
 
 /// Tensors of one call, shapes as in kernels/attention.h: q [B, H, N, D], k and v [B, G, N, D], phi_q [B, H, N, F],
 /// phi_k [B, G, N, F], row_log_scale [B, H, N], log_gate [B, G, N], segment_start int32 [B, N], key_count int32 [B].
-/// All but q, k, v may be undefined. q, k, v may be bf16: they are computed with in fp32.
+/// All but q, k, v may be undefined. q, k, v may be bf16: sums are fp32, and so are
+/// products but where the kernel is causal and the processor multiplies bf16.
 struct OperatorInput {
   at::Tensor q, k, v, phi_q, phi_k, row_log_scale, log_gate, segment_start, key_count;
   std::int64_t window = 0, sinks = 0;

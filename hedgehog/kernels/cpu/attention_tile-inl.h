@@ -62,7 +62,6 @@ struct Tile {
   std::int64_t t0, t1, n0, sink_begin, sinks, prefix;
 
   std::int64_t near_column() const { return prefix + sinks; }
-  std::int64_t columns() const { return prefix + sinks + (t1 - n0); }
 };
 
 inline bool all_keys_exact(const AttentionShape& shape) {
