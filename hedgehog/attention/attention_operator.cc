@@ -32,9 +32,15 @@ kernels::Strided<T> strided(const at::Tensor& x) {
   return {const_cast<T*>(x.const_data_ptr<float>()), x.stride(0), x.stride(1), x.stride(2)};
 }
 
+kernels::MutableRows output_rows(const at::Tensor& x) {
+  if (!x.defined()) return {};
+  const auto rows = input_rows(x);
+  return {const_cast<void*>(rows.data), rows.element, rows.batch, rows.head, rows.row};
+}
+
 // [B, H, N, W] whose memory is [B, N, H, W]: what the next projection reads without a copy.
-at::Tensor rows_first(const at::Tensor& like, std::int64_t heads, std::int64_t rows, std::int64_t width) {
-  return at::empty({like.size(0), rows, heads, width}, like.options().dtype(at::kFloat)).transpose(1, 2);
+at::Tensor rows_first(const at::Tensor& like, std::int64_t heads, std::int64_t rows, std::int64_t width, at::ScalarType dtype) {
+  return at::empty({like.size(0), rows, heads, width}, like.options().dtype(dtype)).transpose(1, 2);
 }
 
 void check_shape(const at::Tensor& x, const char* name, at::IntArrayRef expected) {
@@ -146,11 +152,11 @@ struct ForwardResult {
 ForwardResult run_forward(const Call& call, std::int64_t absorb_end, bool wants_state) {
   const auto& s = call.arguments.shape;
   ForwardResult result;
-  result.out = rows_first(call.t.q, s.heads, s.query_rows(), s.dim);
-  result.row_max = at::empty({s.batch, s.heads, s.query_rows()}, result.out.options());
+  result.out = rows_first(call.t.q, s.heads, s.query_rows(), s.dim, call.t.q.scalar_type());
+  result.row_max = at::empty({s.batch, s.heads, s.query_rows()}, result.out.options().dtype(at::kFloat));
   result.inverse_sum = at::empty_like(result.row_max);
-  if (wants_state) result.state = at::empty({s.batch, s.kv_heads, s.features, s.dim + 1}, result.out.options());
-  kernels::attention_forward(call.arguments, strided<float>(result.out), result.row_max.mutable_data_ptr<float>(),
+  if (wants_state) result.state = at::empty({s.batch, s.kv_heads, s.features, s.dim + 1}, result.row_max.options());
+  kernels::attention_forward(call.arguments, output_rows(result.out), result.row_max.mutable_data_ptr<float>(),
                              result.inverse_sum.mutable_data_ptr<float>(),
                              wants_state ? result.state.mutable_data_ptr<float>() : nullptr, absorb_end, torch_threads());
   return result;
@@ -221,15 +227,19 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                                saved[13], saved[14], saved[15]}};
     const Call call(input, kernel_dtype(input));
     const auto& s = call.arguments.shape;
+    const auto options = call.t.q.options().dtype(at::kFloat);
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
-    const auto dout = as_rows(gradients[0]);
+    const auto kernel = kernel_dtype(input);
+    const auto dout = as_rows(gradients[0], kernel);
     const bool exact = s.window > 0 || s.sinks > 0 || s.features == 0, mapped = call.t.map.q_weight.defined();
-    auto dv = rows_first(call.t.v, s.kv_heads, s.length, s.dim);
+    // Exact keys' gradients are summed in place.
+    const auto of_keys = exact ? at::kFloat : kernel;
+    auto dv = rows_first(call.t.v, s.kv_heads, s.length, s.dim, of_keys);
     at::Tensor dq, dk, dphi_q, dphi_k, dscale, dgate, q_dot, k_dot;
     OperatorMap map_gradients;
     if (exact || mapped) {
-      dq = rows_first(call.t.q, s.heads, s.length, s.dim);
-      dk = rows_first(call.t.k, s.kv_heads, s.length, s.dim);
+      dq = rows_first(call.t.q, s.heads, s.length, s.dim, kernel);
+      dk = rows_first(call.t.k, s.kv_heads, s.length, s.dim, of_keys);
     }
     kernels::AttentionGradients to;
     if (mapped) {
@@ -242,22 +252,22 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
       to.k_weight = make(call.t.map.k_weight, map_gradients.k_weight);
       to.k_bias = make(call.t.map.k_bias, map_gradients.k_bias);
     } else if (s.features > 0) {
-      dphi_q = at::empty({s.batch, s.heads, s.length, s.features}, dv.options());
-      dphi_k = at::empty({s.batch, s.kv_heads, s.length, s.features}, dv.options());
+      dphi_q = at::empty({s.batch, s.heads, s.length, s.features}, options);
+      dphi_k = at::empty({s.batch, s.kv_heads, s.length, s.features}, options);
     }
     if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
-      q_dot = at::empty({s.batch, s.heads, s.length}, dv.options());
-      k_dot = at::empty({s.batch, s.kv_heads, s.length}, dv.options());
+      q_dot = at::empty({s.batch, s.heads, s.length}, options);
+      k_dot = at::empty({s.batch, s.kv_heads, s.length}, options);
       to.q_dot = q_dot.mutable_data_ptr<float>();
       to.k_dot = k_dot.mutable_data_ptr<float>();
     }
-    to.q = strided<float>(dq);
-    to.k = strided<float>(dk);
-    to.v = strided<float>(dv);
+    to.q = output_rows(dq);
+    to.k = output_rows(dk);
+    to.v = output_rows(dv);
     to.phi_q = strided<float>(dphi_q);
     to.phi_k = strided<float>(dphi_k);
-    kernels::attention_backward(call.arguments, strided<const float>(saved[9]), strided<const float>(dout),
-                                saved[10].const_data_ptr<float>(), saved[11].const_data_ptr<float>(), to, torch_threads());
+    kernels::attention_backward(call.arguments, input_rows(saved[9]), input_rows(dout), saved[10].const_data_ptr<float>(),
+                                saved[11].const_data_ptr<float>(), to, torch_threads());
     if (call.t.row_log_scale.defined()) dscale = q_dot;
     if (call.t.log_gate.defined()) dgate = gate_gradient(q_dot, k_dot);
     const auto as_input = [dtype](const at::Tensor& x) { return x.defined() ? x.to(dtype) : x; };

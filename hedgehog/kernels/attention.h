@@ -39,6 +39,19 @@ struct Rows {
   }
 };
 
+/// The same, to be written.
+struct MutableRows {
+  void* data = nullptr;
+  Element element = Element::kFloat32;
+  std::int64_t batch = 0, head = 0, row = 0;
+
+  template <typename T>
+  T* at(std::int64_t b, std::int64_t h, std::int64_t i = 0) const {
+    return static_cast<T*>(data) + b * batch + h * head + i * row;
+  }
+  explicit operator bool() const { return data != nullptr; }
+};
+
 struct AttentionShape {
   std::int64_t batch = 0, heads = 0, kv_heads = 0;  // heads is a multiple of kv_heads
   std::int64_t length = 0;                          // key rows
@@ -82,27 +95,30 @@ struct AttentionArguments {
   std::int64_t prefix_rows = 0;
 };
 
-/// Forward. out [B, H, query_rows, D]; row_max and inverse_sum [B, H, query_rows] contiguous are what backward needs: the
-/// row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where there is nothing to divide by).
-/// state_out (may be null, may equal state_in): the state after the non-sink key rows [0, absorb_end).
-void attention_forward(const AttentionArguments& arguments, Strided<float> out, float* row_max, float* inverse_sum,
+/// Forward. out [B, H, query_rows, D], fp32 or bf16 (fp32 where it is bidirectional); row_max and inverse_sum [B, H,
+/// query_rows] contiguous are what backward needs: the row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where
+/// there is nothing to divide by). state_out (may be null, may equal state_in): the state after the non-sink key rows [0,
+/// absorb_end).
+void attention_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
                        float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for);
 
 /// Where backward leaves its gradients; every array is overwritten. q and k may be null where only φ depends on them; phi_q and
 /// phi_k are null when there is a map, whose gradients stand in their place.
 struct AttentionGradients {
-  Strided<float> q, k, v;       // dq [B, H, N, D], dk and dv [B, G, N, D]
-  Strided<float> phi_q, phi_k;  // [B, H, N, F], [B, G, N, F]
+  // dq [B, H, N, D], dk and dv [B, G, N, D], fp32 or bf16. dk and dv in bf16 only without exact keys: these are summed in
+  // place.
+  MutableRows q, k, v;
+  Strided<float> phi_q, phi_k;                                                           // [B, H, N, F], [B, G, N, F]
   float *q_weight = nullptr, *q_bias = nullptr, *k_weight = nullptr, *k_bias = nullptr;  // FeatureMap's shapes
   float *q_dot = nullptr, *k_dot = nullptr;  // φ(q_i)·dφ(q_i) [B, H, N], φ(k_i)·dφ(k_i) [B, G, N]; may be null
 };
 
-/// Backward of attention_forward for query_begin = 0, no state and no prefix. out, row_max, inverse_sum are forward's.
+/// Backward of attention_forward for query_begin = 0, no state and no prefix. out, row_max, inverse_sum are forward's; out and
+/// out_gradient are of q's element.
 /// The gradients of ℓ and log γ follow from those of φ: dℓ_i = φ(q_i)·dφ(q_i), and Σ_{i ≥ t} (dℓ_i − φ(k_i)·dφ(k_i)) for log
 /// γ_t. Deterministic for any number of threads. Memory O(length · (D + F)) a thread.
-void attention_backward(const AttentionArguments& arguments, Strided<const float> out, Strided<const float> out_gradient,
-                        const float* row_max, const float* inverse_sum, const AttentionGradients& gradients,
-                        const ParallelFor& parallel_for);
+void attention_backward(const AttentionArguments& arguments, const Rows& out, const Rows& out_gradient, const float* row_max,
+                        const float* inverse_sum, const AttentionGradients& gradients, const ParallelFor& parallel_for);
 
 /// Distillation: per row i the cross-entropy −Σ_j p_ij log a_ij of softmax's weights p (window = all, or `teacher_window`) and
 /// this attention's a, and softmax's entropy −Σ_j p_ij log p_ij; both [B, H, length] contiguous. phi_q_gradient [B, H, length,

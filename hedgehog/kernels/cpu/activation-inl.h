@@ -8,14 +8,17 @@
 #endif
 
 #include "hedgehog/kernels/cpu/element-inl.h"
+#include "hedgehog/kernels/cpu/math-inl.h"
 #include "hedgehog/kernels/cpu/row_operations-inl.h"
 #include "hedgehog/kernels/feature_map.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// phi [2·width] of u [width]; returns kExp's log scale, 0 for the others.
-inline float activate_row(Activation activation, std::int64_t width, const float* u, float* phi) {
+// phi [2·width] of u [width]; returns kExp's log scale, 0 for the others. scratch [2·width] may be phi where that is fp32.
+template <class Math>
+inline float activate_row(Activation activation, std::int64_t width, const float* u, float* scratch,
+                          typename Math::Number* phi) {
   const FloatTag d;
   auto high = hn::Set(d, -3.0e38f), low = hn::Set(d, 3.0e38f);
   over_row(width, [&](std::int64_t j, auto valid, bool whole) {
@@ -23,49 +26,60 @@ inline float activate_row(Activation activation, std::int64_t width, const float
     high = hn::Max(high, hn::IfThenElse(valid, value, high));
     low = hn::Min(low, hn::IfThenElse(valid, value, low));
   });
-  const float maximum = hn::GetLane(hn::MaxOfLanes(d, high)), minus_minimum = -hn::GetLane(hn::MinOfLanes(d, low));
+  float maximum = hn::GetLane(hn::MaxOfLanes(d, high)), minus_minimum = -hn::GetLane(hn::MinOfLanes(d, low));
   const float both = maximum > minus_minimum ? maximum : minus_minimum;
-  if (activation == Activation::kSplitSoftmax) {
-    const float positive = scaled_exponentials(u, width, 1, maximum, phi);
-    const float negative = scaled_exponentials(u, width, -1, minus_minimum, phi + width);
-    scale_row(phi, width, 1 / positive, false, phi);
-    scale_row(phi + width, width, 1 / negative, false, phi + width);
-    return 0;
-  }
-  if (activation == Activation::kJointSoftmax) {
-    float sum = scaled_exponentials(u, width, 2, 2 * both, phi);
-    sum += scaled_exponentials(u, width, -2, 2 * both, phi + width);
-    scale_row(phi, 2 * width, 1 / sum, false, phi);
-    return 0;
-  }
-  scaled_exponentials(u, width, 1, both, phi);
-  scaled_exponentials(u, width, -1, both, phi + width);
-  return both;
+  const bool joint = activation == Activation::kJointSoftmax;
+  if (activation != Activation::kSplitSoftmax) maximum = minus_minimum = joint ? 2 * both : both;
+  const float sign = joint ? 2 : 1;
+  float positive = scaled_exponentials(u, width, sign, maximum, scratch);
+  float negative = scaled_exponentials(u, width, -sign, minus_minimum, scratch + width);
+  if (activation == Activation::kExp) positive = negative = 1;
+  if (joint) positive = negative = positive + negative;
+  const auto scale = [&](std::int64_t begin, float factor) {
+    over_row(width, [&](std::int64_t j, auto valid, bool whole) {
+      Math::store(hn::Mul(hn::Set(d, factor), load_row(scratch + begin + j, valid, whole)), phi + begin + j, width - j);
+    });
+  };
+  scale(0, 1 / positive);
+  scale(width, 1 / negative);
+  return activation == Activation::kExp ? both : 0;
 }
 
-// to = factor · (p+ (g+ − mean+) − p− (g− − mean−))
-HWY_INLINE void both_signs(const float* phi, const float* gradient, std::int64_t n, float mean_positive, float mean_negative,
-                           float factor, float* to) {
+// du [width] of one row from φ and its gradient [2·width]; kExp's log scale is held fixed. With `z` [2·width] the gradient is
+// gradient + last · z. Returns φ·gradient. bias_gradient (may be null) += du.
+template <class Math>
+inline float activate_row_backward(Activation activation, std::int64_t width, const typename Math::Number* phi,
+                                   const float* gradient, const float* z, float last, typename Math::Number* u_gradient,
+                                   float* bias_gradient) {
   const FloatTag d;
-  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
-    const auto positive =
-        hn::Mul(load_row(phi + j, valid, whole), hn::Sub(load_row(gradient + j, valid, whole), hn::Set(d, mean_positive)));
-    const auto negative = hn::Mul(load_row(phi + n + j, valid, whole),
-                                  hn::Sub(load_row(gradient + n + j, valid, whole), hn::Set(d, mean_negative)));
-    store_row(hn::Mul(hn::Set(d, factor), hn::Sub(positive, negative)), to + j, valid, whole);
+  const auto gradient_at = [&](std::int64_t j, auto valid, bool whole) {
+    const auto value = load_row(gradient + j, valid, whole);
+    return z == nullptr ? value : hn::MulAdd(hn::Set(d, last), load_row(z + j, valid, whole), value);
+  };
+  const auto half = [&](std::int64_t begin) {
+    auto sum = hn::Zero(d);
+    over_row(width, [&](std::int64_t j, auto valid, bool whole) {
+      const auto value = hn::IfThenElseZero(valid, gradient_at(begin + j, valid, whole));
+      sum = hn::MulAdd(load_row(phi + begin + j, valid, whole), value, sum);
+    });
+    return sum_lanes(sum);
+  };
+  float positive = half(0), negative = half(width);
+  const float total = positive + negative;
+  if (activation == Activation::kJointSoftmax) positive = negative = total;
+  if (activation == Activation::kExp) positive = negative = 0;
+  const auto factor = hn::Set(d, activation == Activation::kJointSoftmax ? 2.0f : 1.0f);
+  over_row(width, [&](std::int64_t j, auto valid, bool whole) {
+    const auto up = hn::Sub(gradient_at(j, valid, whole), hn::Set(d, positive));
+    const auto down = hn::Sub(gradient_at(width + j, valid, whole), hn::Set(d, negative));
+    const auto value = hn::Mul(
+        factor, hn::Sub(hn::Mul(load_row(phi + j, valid, whole), up), hn::Mul(load_row(phi + width + j, valid, whole), down)));
+    Math::store(value, u_gradient + j, width - j);
+    if (bias_gradient != nullptr) {
+      store_row(hn::Add(value, load_row(bias_gradient + j, valid, whole)), bias_gradient + j, valid, whole);
+    }
   });
-}
-
-// du [width] from φ and its gradient [2·width]; kExp's log scale is held fixed.
-inline void activate_row_backward(Activation activation, std::int64_t width, const float* phi, const float* gradient,
-                                  float* u_gradient) {
-  float positive = 0, negative = 0;
-  if (activation != Activation::kExp) {
-    positive = dot(phi, gradient, width);
-    negative = dot(phi + width, gradient + width, width);
-  }
-  if (activation == Activation::kJointSoftmax) positive = negative = positive + negative;
-  both_signs(phi, gradient, width, positive, negative, activation == Activation::kJointSoftmax ? 2 : 1, u_gradient);
+  return total;
 }
 
 // activate_row for `columns` keys at once (a multiple of the vector's lanes): row m of u [width, columns] holds number m of

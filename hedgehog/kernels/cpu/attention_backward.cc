@@ -151,8 +151,8 @@ class BackwardPlan {
       const BackwardBlock& from = task(head, n);
       const auto add_row = [&](std::int64_t j) {
         const std::int64_t at = from.index(j);
-        add(from.v + at * s_.dim, s_.dim, to.v.at(b, g, j));
-        if (to.k) add(from.k + at * s_.dim, s_.dim, to.k.at(b, g, j));
+        add(from.v + at * s_.dim, s_.dim, to.v.at<float>(b, g, j));
+        if (to.k) add(from.k + at * s_.dim, s_.dim, to.k.at<float>(b, g, j));
         if (to.phi_k) add(from.phi_k + at * s_.features, s_.features, to.phi_k.at(b, g, j));
         if (to.k_dot != nullptr) to.k_dot[head * s_.length + j] += from.k_dot[at];
       };
@@ -195,9 +195,8 @@ class BackwardPlan {
 
 }  // namespace
 
-void attention_backward(const AttentionArguments& arguments, Strided<const float> out, Strided<const float> out_gradient,
-                        const float* row_max, const float* inverse_sum, const AttentionGradients& gradients,
-                        const ParallelFor& parallel_for) {
+void attention_backward(const AttentionArguments& arguments, const Rows& out, const Rows& out_gradient, const float* row_max,
+                        const float* inverse_sum, const AttentionGradients& gradients, const ParallelFor& parallel_for) {
   if (!arguments.shape.causal) {
     return bidirectional_backward(arguments, out, out_gradient, inverse_sum, gradients, parallel_for);
   }

@@ -16,8 +16,8 @@ class HeadForward {
   using Number = typename Math::Number;
 
  public:
-  HeadForward(const AttentionArguments& arguments, const Strided<float>& out, float* row_max, float* inverse_sum,
-              std::int64_t b, std::int64_t g, std::int64_t first_head, std::int64_t last_head, const RowBlock& block)
+  HeadForward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum, std::int64_t b,
+              std::int64_t g, std::int64_t first_head, std::int64_t last_head, const RowBlock& block)
       : a_(arguments),
         s_(arguments.shape),
         out_(out),
@@ -36,11 +36,11 @@ class HeadForward {
         scores_(kTileRows * strip_row_),
         products_(exact_ && s_.features > 0 ? kTileRows * strip_row_ : 1),
         numerator_(kTileRows * out_row_),
+        from_state_(s_.features > 0 ? kTileRows * out_row_ : 1),
         relative_(strip_row_),
         queries_(head_, first_head, last_head),
         query_memory_(kTileRows * even(s_.dim)),
-        left_memory_(Math::kPair > 1 ? kStepRows * even(strip_row_) : 1),
-        features_memory_(Math::kPair > 1 ? kTileRows * even(s_.features) : 1),
+        left_memory_(Math::kPair > 1 ? most(kStepRows * even(strip_row_), kTileRows * kStripColumns) : 1),
         prefix_(head_, a_.prefix_k, a_.prefix_v, a_.prefix_rows),
         sinks_(head_, a_.k, a_.v, s_.sinks) {
     if (a_.prefix_rows > 0) prefix_.set(0, a_.prefix_rows);
@@ -69,53 +69,52 @@ class HeadForward {
     if (exact_ || a_.map.width > 0) q = Math::input(a_.q, head_.b, h, q0, rows, s_.dim, query_memory_.get());
     // Without exact keys the products are the weights, but for the gate.
     float* products = exact_ ? products_.get() : scores_.get();
-    View<float> phi{};
-    View<Number> phi_left{};
+    View<Number> phi{};
     if (linear) {
       phi = queries_.of(tile, h, q);
-      phi_left = Math::left(phi.data, phi.row, rows, s_.features, features_memory_.get());
       near_products<Math>(
-          tile, tile.t1 - s_.window, s_.features, phi_left, [this](std::int64_t chunk) { return chunks_.features(chunk); },
-          products, strip_row_);
+          tile, tile.t1 - s_.window, s_.features, phi, [this](std::int64_t chunk) { return chunks_.features(chunk); }, products,
+          strip_row_);
     }
-    if (exact_) exact_scores(tile, q);
     float factors[kTileRows], sums[kTileRows];
+    // Pure linear attention of one document without a gate: a row's weights are its products up to the diagonal.
     const bool plain = !exact_ && head_.decay == nullptr && head_.segment == nullptr && a_.row_log_scale == nullptr;
-    for_row_steps(tile, [&](std::int64_t first, std::int64_t count, std::int64_t visible) {
-      for (std::int64_t r = first; r < first + count; ++r) {
-        float* row = scores_.get() + r * strip_row_;
-        if (plain) {
-          const std::int64_t seen = tile.t0 - tile.n0 + r + 1;
-          sums[r] = row_sum(row, seen);
-          fill_row(0, visible - seen, row + seen);
-          factors[r] = 1;
-          row_max_[row_offset + r] = 0;
-        } else {
-          sums[r] = weigh_row(tile, tile.t0 + r, row_offset + r, visible, row, products + r * strip_row_, factors + r);
+    if (plain) {
+      const auto weights =
+          Math::causal(scores_.get(), strip_row_, rows, tile.t0 - tile.n0 + 1, nullptr, sums, left_memory_.get(), nullptr);
+      for (std::int64_t r = 0; r < rows; ++r) row_max_[row_offset + r] = 0;
+      for_row_steps(tile, [&](std::int64_t r, std::int64_t count, std::int64_t visible) {
+        Math::product(count, s_.dim, visible, weights.left.from(r, 0), chunks_.values(chunk_of(tile.n0)),
+                      numerator_.get() + r * out_row_, out_row_, Store::kOverwrite);
+      });
+    } else {
+      if (exact_) exact_scores(tile, q);
+      for_row_steps(tile, [&](std::int64_t first, std::int64_t count, std::int64_t visible) {
+        for (std::int64_t r = first; r < first + count; ++r) {
+          sums[r] = weigh_row(tile, tile.t0 + r, row_offset + r, visible, scores_.get() + r * strip_row_,
+                              products + r * strip_row_, factors + r);
         }
-      }
-    });
-    weighted_values(tile);
-    if (linear && !state_.sum().empty()) add_state(tile, phi, phi_left, plain ? nullptr : factors, sums);
+      });
+      weighted_values(tile);
+    }
+    if (linear && !state_.sum().empty()) add_state(rows, phi, plain ? nullptr : factors, sums);
     for (std::int64_t r = 0; r < rows; ++r) {
       const float inverse = inverse_or_zero(sums[r]);
       inverse_sum_[row_offset + r] = inverse;
-      scale_row(numerator_.get() + r * out_row_, s_.dim, inverse, false, out_.at(head_.b, h, q0 + r));
+      write_row(numerator_.get() + r * out_row_, s_.dim, inverse, out_, head_.b, h, q0 + r);
     }
   }
 
   // numerator += factor · φ(q) S, sums += factor · φ(q)·z; null: all factors are 1.
-  void add_state(const Tile& tile, View<float> phi, View<Number> phi_left, const float* factors, float* sums) {
-    const std::int64_t rows = tile.t1 - tile.t0;
-    if (factors != nullptr) {
-      for (std::int64_t r = 0; r < rows; ++r) {
-        scale_row(phi.data + r * phi.row, s_.features, factors[r], false, queries_.scratch() + r * queries_.row());
-      }
-      phi = {queries_.scratch(), queries_.row()};
-      phi_left = Math::left(phi.data, phi.row, rows, s_.features, features_memory_.get());
+  void add_state(std::int64_t rows, View<Number> phi, const float* factors, float* sums) {
+    float* to = factors == nullptr ? numerator_.get() : from_state_.get();
+    Math::product(rows, s_.dim, s_.features, phi, state_.right(), to, out_row_,
+                  factors == nullptr ? Store::kAdd : Store::kOverwrite);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float factor = factors == nullptr ? 1 : factors[r];
+      sums[r] += factor * dot_of(phi.data + r * phi.row, state_.sum().z(), s_.features);
+      if (factors != nullptr) scale_row(to + r * out_row_, s_.dim, factor, true, numerator_.get() + r * out_row_);
     }
-    Math::product(rows, s_.dim, s_.features, phi_left, state_.right(), numerator_.get(), out_row_, Store::kAdd);
-    for (std::int64_t r = 0; r < rows; ++r) sums[r] += dot(phi.data + r * phi.row, state_.sum().z(), s_.features);
   }
 
   void exact_scores(const Tile& tile, View<Number> q) {
@@ -188,7 +187,7 @@ class HeadForward {
 
   const AttentionArguments& a_;
   const AttentionShape& s_;
-  const Strided<float>& out_;
+  const MutableRows& out_;
   float *row_max_, *inverse_sum_;
   std::int64_t first_head_, last_head_;
   Buffer<double> decay_memory_;
@@ -198,15 +197,15 @@ class HeadForward {
   ChunkState<Math> state_;
   RowBlock block_;
   std::int64_t strip_row_, out_row_;
-  Buffer<float> scores_, products_, numerator_, relative_;
+  Buffer<float> scores_, products_, numerator_, from_state_, relative_;
   QueryFeatures<Math> queries_;
-  Buffer<Number> query_memory_, left_memory_, features_memory_;
+  Buffer<Number> query_memory_, left_memory_;
   FarKeys<Math> prefix_, sinks_;
 };
 
-void causal_forward(const AttentionArguments& a, const Strided<float>& out, float* row_max, float* inverse_sum,
-                    float* state_out, std::int64_t absorb_end, std::int64_t b, std::int64_t g, std::int64_t first_head,
-                    std::int64_t last_head, const RowBlock& block) {
+void causal_forward(const AttentionArguments& a, const MutableRows& out, float* row_max, float* inverse_sum, float* state_out,
+                    std::int64_t absorb_end, std::int64_t b, std::int64_t g, std::int64_t first_head, std::int64_t last_head,
+                    const RowBlock& block) {
 #if HEDGEHOG_HAS_HALF_MATH
   if (takes_half(a)) {
     HeadForward<HalfMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
@@ -316,7 +315,7 @@ std::vector<float> block_states(const AttentionArguments& a, const std::vector<R
   return states;
 }
 
-void attention_forward(const AttentionArguments& arguments, Strided<float> out, float* row_max, float* inverse_sum,
+void attention_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
                        float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for) {
   const AttentionShape& s = arguments.shape;
   if (!s.causal) return bidirectional_forward(arguments, out, row_max, inverse_sum, parallel_for);

@@ -15,7 +15,7 @@ namespace hedgehog::kernels::HWY_NAMESPACE {
 template <typename Number>
 class RowForward {
  public:
-  RowForward(const AttentionArguments& a, const Strided<float>& out, float* row_max, float* inverse_sum, std::int64_t b,
+  RowForward(const AttentionArguments& a, const MutableRows& out, float* row_max, float* inverse_sum, std::int64_t b,
              std::int64_t g)
       : a_(a),
         s_(a.shape),
@@ -37,7 +37,7 @@ class RowForward {
       const float* sums = sums_.get() + n * (s_.dim + 1);
       const float inverse = inverse_or_zero(sums[s_.dim]);
       inverse_sum_[at(n)] = inverse;
-      scale_row(sums, s_.dim, inverse, false, out_.at(head_.b, h(n), 0));
+      write_row(sums, s_.dim, inverse, out_, head_.b, h(n), 0);
     }
   }
 
@@ -121,7 +121,7 @@ class RowForward {
 
   const AttentionArguments& a_;
   const AttentionShape& s_;
-  const Strided<float>& out_;
+  const MutableRows& out_;
   float *row_max_, *inverse_sum_;
   std::int64_t group_;
   Buffer<double> decay_memory_;
@@ -129,7 +129,7 @@ class RowForward {
   Buffer<float> weights_, sums_, factors_, row_;
 };
 
-void row_forward(const AttentionArguments& a, const Strided<float>& out, float* row_max, float* inverse_sum, float* state_out,
+void row_forward(const AttentionArguments& a, const MutableRows& out, float* row_max, float* inverse_sum, float* state_out,
                  std::int64_t absorb_end, std::int64_t b, std::int64_t g) {
   if (a.k.element == Element::kBfloat16) {
     RowForward<std::uint16_t>(a, out, row_max, inverse_sum, b, g).run(state_out, absorb_end);
@@ -147,7 +147,7 @@ namespace hedgehog::kernels {
 
 HWY_EXPORT(row_forward);
 
-void attention_row(const AttentionArguments& arguments, Strided<float> out, float* row_max, float* inverse_sum,
+void attention_row(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
                    float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for) {
   const AttentionShape& s = arguments.shape;
   parallel_for(s.batch * s.kv_heads, [&](std::int64_t begin, std::int64_t end) {

@@ -7,7 +7,7 @@
 namespace hedgehog::kernels {
 
 /// The case query_rows() = 1 of a causal attention_forward without a map, one document.
-void attention_row(const AttentionArguments& arguments, Strided<float> out, float* row_max, float* inverse_sum,
+void attention_row(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
                    float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for);
 
 }  // namespace hedgehog::kernels

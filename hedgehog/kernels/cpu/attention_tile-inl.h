@@ -9,6 +9,7 @@
 
 #include "hedgehog/kernels/attention.h"
 #include "hedgehog/kernels/cpu/buffer-inl.h"
+#include "hedgehog/kernels/cpu/element-inl.h"
 #include "hedgehog/kernels/cpu/gemm_tile-inl.h"
 #include "hedgehog/kernels/cpu/row_block.h"
 #include "hedgehog/kernels/cpu/row_operations-inl.h"
@@ -93,6 +94,25 @@ inline RowRanges row_ranges(const KeyHead& head, const Tile& tile, std::int64_t 
   ranges.row_end = i + 1 + column;
   ranges.state = shape.features > 0 && same_document && (start + shape.sinks < tile.n0 || head.arguments.state_in != nullptr);
   return ranges;
+}
+
+// x [n] of a row, scaled, to fp32 or bf16.
+inline void write_row(const float* x, std::int64_t n, float factor, const MutableRows& to, std::int64_t b, std::int64_t h,
+                      std::int64_t i) {
+  const auto write = [&](auto* row) {
+    over(n, [&](auto d, std::int64_t j) { store(hn::Mul(hn::Set(d, factor), load(d, x + j)), d, row + j); });
+  };
+  if (to.element == Element::kBfloat16) {
+    write(to.at<std::uint16_t>(b, h, i));
+  } else {
+    write(to.at<float>(b, h, i));
+  }
+}
+
+// x·y of one row, both of x's element.
+inline float row_dot(const Rows& x, const Rows& y, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t n) {
+  if (x.element == Element::kBfloat16) return dot_of(x.at<std::uint16_t>(b, h, i), y.at<std::uint16_t>(b, h, i), n);
+  return dot_of(x.at<float>(b, h, i), y.at<float>(b, h, i), n);
 }
 
 // Keys with rows as columns, so that products over them read B in rows: k [D, stride], φ(k) [F, stride], v [D, stride].

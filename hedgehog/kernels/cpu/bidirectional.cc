@@ -38,7 +38,7 @@ inline std::int64_t key_end(const AttentionArguments& a, std::int64_t b, std::in
   return a.key_count == nullptr ? end : clamp(a.key_count[b], begin, end);
 }
 
-void bidirectional_forward_head(const AttentionArguments& a, const Strided<float>& out, float* row_max, float* inverse_sum,
+void bidirectional_forward_head(const AttentionArguments& a, const MutableRows& out, float* row_max, float* inverse_sum,
                                 std::int64_t b, std::int64_t g) {
   const AttentionShape& s = a.shape;
   const std::int64_t stride = padded(s.dim + 1), group = s.heads / s.kv_heads;
@@ -57,7 +57,7 @@ void bidirectional_forward_head(const AttentionArguments& a, const Strided<float
           const float inverse = inverse_or_zero(scratch.get()[r * stride + s.dim]);
           row_max[offset + r] = 0;
           inverse_sum[offset + r] = inverse;
-          scale_row(scratch.get() + r * stride, s.dim, inverse, false, out.at(b, h, i0 + r));
+          scale_row(scratch.get() + r * stride, s.dim, inverse, false, out.at<float>(b, h, i0 + r));
         }
       }
     }
@@ -65,9 +65,8 @@ void bidirectional_forward_head(const AttentionArguments& a, const Strided<float
   }
 }
 
-void bidirectional_backward_head(const AttentionArguments& a, const Strided<const float>& out, const Strided<const float>& dout,
-                                 const float* inverse_sum, const AttentionGradients& gradients, std::int64_t b,
-                                 std::int64_t g) {
+void bidirectional_backward_head(const AttentionArguments& a, const Rows& out, const Rows& dout, const float* inverse_sum,
+                                 const AttentionGradients& gradients, std::int64_t b, std::int64_t g) {
   const AttentionShape& s = a.shape;
   const std::int64_t stride = padded(s.dim + 1), group = s.heads / s.kv_heads, wide = padded(s.features);
   Buffer<float> state(s.features * stride), transposed((s.dim + 1) * wide), scratch(kTileRows * stride), dots(s.length);
@@ -82,16 +81,16 @@ void bidirectional_backward_head(const AttentionArguments& a, const Strided<cons
     for (std::int64_t h = g * group; h < (g + 1) * group; ++h) {
       const float* inverse = inverse_sum + (b * s.heads + h) * s.length + begin;
       for (std::int64_t i = begin; i < end; ++i) {
-        dots.get()[i - begin] = -dot(out.at(b, h, i), dout.at(b, h, i), s.dim);
+        dots.get()[i - begin] = -dot(out.at<float>(b, h, i), dout.at<float>(b, h, i), s.dim);
       }
-      outer_sums(end - begin, s.features, s.dim, a.phi_q.at(b, h, begin), a.phi_q.row, dout.at(b, h, begin), dout.row, inverse,
-                 dots.get(), scratch.get(), dstate.get(), stride);
+      outer_sums(end - begin, s.features, s.dim, a.phi_q.at(b, h, begin), a.phi_q.row, dout.at<float>(b, h, begin), dout.row,
+                 inverse, dots.get(), scratch.get(), dstate.get(), stride);
       // dφ(q_i) = (S dy_i − z (y_i·dy_i)) / den_i
       for (std::int64_t i0 = begin; i0 < end; i0 += kTileRows) {
         const std::int64_t rows = least(kTileRows, end - i0);
         for (std::int64_t r = 0; r < rows; ++r) {
           float* row = scratch.get() + r * stride;
-          scale_row(dout.at(b, h, i0 + r), s.dim, inverse[i0 - begin + r], false, row);
+          scale_row(dout.at<float>(b, h, i0 + r), s.dim, inverse[i0 - begin + r], false, row);
           row[s.dim] = inverse[i0 - begin + r] * dots.get()[i0 - begin + r];
         }
         gemm(rows, s.features, s.dim + 1, scratch.get(), stride, 1, transposed.get(), wide, gradients.phi_q.at(b, h, i0),
@@ -110,10 +109,10 @@ void bidirectional_backward_head(const AttentionArguments& a, const Strided<cons
       }
       gemm(rows, s.features, s.dim + 1, scratch.get(), stride, 1, dtransposed.get(), wide, gradients.phi_k.at(b, g, j0),
            gradients.phi_k.row, Store::kOverwrite);
-      gemm(rows, s.dim, s.features, a.phi_k.at(b, g, j0), a.phi_k.row, 1, dstate.get(), stride, gradients.v.at(b, g, j0),
+      gemm(rows, s.dim, s.features, a.phi_k.at(b, g, j0), a.phi_k.row, 1, dstate.get(), stride, gradients.v.at<float>(b, g, j0),
            gradients.v.row, Store::kOverwrite);
       for (std::int64_t r = 0; r < rows; ++r) {
-        if (j0 + r >= begin + keys) fill_row(0, s.dim, gradients.v.at(b, g, j0 + r));
+        if (j0 + r >= begin + keys) fill_row(0, s.dim, gradients.v.at<float>(b, g, j0 + r));
       }
     }
     begin = end;
@@ -130,7 +129,7 @@ namespace hedgehog::kernels {
 HWY_EXPORT(bidirectional_forward_head);
 HWY_EXPORT(bidirectional_backward_head);
 
-void bidirectional_forward(const AttentionArguments& arguments, Strided<float> out, float* row_max, float* inverse_sum,
+void bidirectional_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
                            const ParallelFor& parallel_for) {
   const AttentionShape& s = arguments.shape;
   parallel_for(s.batch * s.kv_heads, [&](std::int64_t begin, std::int64_t end) {
@@ -141,7 +140,7 @@ void bidirectional_forward(const AttentionArguments& arguments, Strided<float> o
   });
 }
 
-void bidirectional_backward(const AttentionArguments& arguments, Strided<const float> out, Strided<const float> out_gradient,
+void bidirectional_backward(const AttentionArguments& arguments, const Rows& out, const Rows& out_gradient,
                             const float* inverse_sum, const AttentionGradients& gradients, const ParallelFor& parallel_for) {
   const AttentionShape& s = arguments.shape;
   parallel_for(s.batch * s.kv_heads, [&](std::int64_t begin, std::int64_t end) {

@@ -10,25 +10,53 @@
 
 #include "hedgehog/kernels/cpu/chunk_tile-inl.h"
 
+#include <type_traits>
+
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
+
+// z += φᵀ last: φ [count, F], one number `last` a row.
+template <typename Number>
+void add_weighted_rows(std::int64_t count, std::int64_t width, View<Number> phi, const float* last, float* z) {
+  const FloatTag d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t f = 0;
+  for (; f + 4 * lanes <= width; f += 4 * lanes) {
+    FloatVector sum[4];
+    for (std::int64_t n = 0; n < 4; ++n) sum[n] = hn::LoadU(d, z + f + n * lanes);
+    for (std::int64_t r = 0; r < count; ++r) {
+      const auto weight = hn::Set(d, last[r]);
+      const Number* row = phi.data + r * phi.row + f;
+      for (std::int64_t n = 0; n < 4; ++n) sum[n] = hn::MulAdd(weight, load(d, row + n * lanes), sum[n]);
+    }
+    for (std::int64_t n = 0; n < 4; ++n) hn::StoreU(sum[n], d, z + f + n * lanes);
+  }
+  for (std::int64_t r = 0; f < width && r < count; ++r) add_row(phi.data + r * phi.row + f, width - f, last[r], z + f);
+}
 
 // A tile's rows into the state's gradient: dS += φ(q)ᵀ rows, dz += φ(q)ᵀ last. phi [count, F] and, as a left side,
 // phi_transposed [F, count]; rows a right side [count, D]; one number `last` a row.
 template <class Math>
-void add_rows(const KeyHead& head, std::int64_t count, View<float> phi, View<typename Math::Number> phi_transposed,
-              View<typename Math::Number> rows, const float* last, StateSum& gradient) {
+void add_rows(const KeyHead& head, std::int64_t count, View<typename Math::Number> phi,
+              View<typename Math::Number> phi_transposed, View<typename Math::Number> rows, const float* last,
+              StateSum& gradient) {
   Math::product(head.features, head.dim, count, phi_transposed, rows, gradient.s_memory(), gradient.s().row, Store::kAdd);
-  for (std::int64_t r = 0; r < count; ++r) {
-    scale_row(phi.data + r * phi.row, head.features, last[r], true, gradient.z_memory());
-  }
+  add_weighted_rows(count, head.features, phi, last, gradient.z_memory());
 }
 
 // What rows of a tile's output give back: dy, the weights' sums and maxima, and with them the state's part.
+template <class Math>
 class OutputGradient {
+  using Number = typename Math::Number;
+
  public:
   OutputGradient(const BackwardArguments& arguments, const KeyHead& head)
-      : arguments_(arguments), a_(arguments.forward), head_(head), stride_(padded(head.dim)), rows_(kTileRows * stride_) {}
+      : arguments_(arguments),
+        a_(arguments.forward),
+        head_(head),
+        stride_(padded(head.dim)),
+        given_memory_(kTileRows * even(head.dim)),
+        rows_(kTileRows * stride_) {}
 
   std::int64_t row_offset(std::int64_t h, std::int64_t i) const { return (head_.b * a_.shape.heads + h) * head_.length + i; }
   float row_max(std::int64_t h, std::int64_t i) const { return arguments_.row_max[row_offset(h, i)]; }
@@ -36,16 +64,15 @@ class OutputGradient {
   float log_scale(std::int64_t h, std::int64_t i) const {
     return a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[row_offset(h, i)];
   }
-  View<float> dy(std::int64_t h, std::int64_t i) const {
-    return {arguments_.out_gradient.at(head_.b, h, i), arguments_.out_gradient.row};
-  }
 
-  // Takes up a tile of one head: y·dy of its rows.
+  // Takes up a tile of one head: dy, a left side, and y·dy of its rows.
   void set(const Tile& tile, std::int64_t h) {
     for (std::int64_t i = tile.t0; i < tile.t1; ++i) {
-      dots_[i - tile.t0] = dot(arguments_.out.at(head_.b, h, i), arguments_.out_gradient.at(head_.b, h, i), head_.dim);
+      dots_[i - tile.t0] = HWY_NAMESPACE::row_dot(arguments_.out, arguments_.out_gradient, head_.b, h, i, head_.dim);
     }
+    given_ = Math::input(arguments_.out_gradient, head_.b, h, tile.t0, tile.t1 - tile.t0, head_.dim, given_memory_.get());
   }
+  View<Number> dy() const { return given_; }
   float row_dot(const Tile& tile, std::int64_t i) const { return dots_[i - tile.t0]; }
 
   // rows() = factor · dy and last() = −factor · y·dy of the tile's rows, the factor of φ(q_i) S in y_i:
@@ -56,27 +83,34 @@ class OutputGradient {
       if (row_ranges(head_, tile, i).state) {
         factor = std::exp(log_scale(h, i) - row_max(h, i) + head_.decay_between(tile.n0 - 1, i)) * inverse_sum(h, i);
       }
-      set_row(tile, h, i, factor);
+      set_row(i - tile.t0, factor);
     }
   }
   // The same where the factor is 1/Σ in every row.
   void set_plain_rows(const Tile& tile, std::int64_t h) {
-    for (std::int64_t i = tile.t0; i < tile.t1; ++i) set_row(tile, h, i, inverse_sum(h, i));
+    for (std::int64_t i = tile.t0; i < tile.t1; ++i) set_row(i - tile.t0, inverse_sum(h, i));
   }
-  View<float> rows() const { return {rows_.get(), stride_}; }
+  // A left side.
+  View<Number> rows() const { return {rows_.get(), stride_}; }
   const float* last() const { return last_; }
 
  private:
-  void set_row(const Tile& tile, std::int64_t h, std::int64_t i, float factor) {
-    scale_row(arguments_.out_gradient.at(head_.b, h, i), head_.dim, factor, false, rows_.get() + (i - tile.t0) * stride_);
-    last_[i - tile.t0] = -factor * row_dot(tile, i);
+  void set_row(std::int64_t r, float factor) {
+    const Number* from = given_.data + r * given_.row;
+    Number* to = rows_.get() + r * stride_;
+    over_row(head_.dim, [&](std::int64_t j, auto valid, bool whole) {
+      Math::store(hn::Mul(hn::Set(FloatTag(), factor), load_row(from + j, valid, whole)), to + j, head_.dim - j);
+    });
+    if (Math::kPair > 1 && head_.dim % 2 != 0) to[head_.dim] = 0;
+    last_[r] = -factor * dots_[r];
   }
 
   const BackwardArguments& arguments_;
   const AttentionArguments& a_;
   const KeyHead& head_;
   std::int64_t stride_;
-  Buffer<float> rows_;
+  Buffer<Number> given_memory_, rows_;
+  View<Number> given_{};
   float dots_[kTileRows], last_[kTileRows];
 };
 
@@ -95,7 +129,7 @@ void absorb_row_gradients_in(const BackwardArguments& arguments, std::int64_t b,
   Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : a.shape.length);
   const KeyHead head(a, b, g, decay_memory.get());
   StateSum gradient(head, nullptr);
-  OutputGradient output(arguments, head);
+  OutputGradient<Math> output(arguments, head);
   QueryFeatures<Math> queries(head, g * group, (g + 1) * group);
   Buffer<Number> query_memory(kTileRows * even(dim)), phi_memory(kTileRows * features), scratch(kTileRows * features),
       rows_memory(kTileRows * dim);
@@ -111,12 +145,11 @@ void absorb_row_gradients_in(const BackwardArguments& arguments, std::int64_t b,
     for (std::int64_t h = g * group; h < (g + 1) * group; ++h) {
       View<Number> q{};
       if (a.map.width > 0) q = Math::input(a.q, b, h, tile.t0, rows, dim, query_memory.get());
-      const View<float> phi = queries.of(tile, h, q);
+      const View<Number> phi = queries.of(tile, h, q);
       output.set(tile, h);
       output.set_state_rows(tile, h);
-      add_rows<Math>(head, rows, phi, Math::left_transposed_of_fp32(phi, rows, features, phi_memory.get(), scratch.get()),
-                     Math::right_of_fp32(output.rows().data, output.rows().row, rows, dim, rows_memory.get()), output.last(),
-                     gradient);
+      add_rows<Math>(head, rows, phi, Math::sides(phi, rows, features, phi_memory.get(), scratch.get()).left_transposed,
+                     Math::right(output.rows(), rows, dim, rows_memory.get()), output.last(), gradient);
     }
   }
   gradient.write(to);
@@ -153,26 +186,28 @@ class BlockBackward {
         value_gradients_(kTileRows * strip_row_),
         relative_(strip_row_),
         feature_row_(padded(s_.features)),
-        query_gradients_(kTileRows * feature_row_),
-        projected_(kTileRows * most(a_.map.width, 1)),
+        query_row_(padded(s_.dim)),
+        feature_gradients_(kTileRows * feature_row_),
+        query_gradients_(kTileRows * query_row_),
         sums_size_((s_.features + 2 * s_.dim) * kTileRows),
         sums_(kept_ * sums_size_),
         held_(kept_),
-        states_(s_.features > 0 ? tile_count(block_) * state_size() : 1),
+        states_(s_.features > 0 ? tile_count(block_) * even(s_.features) * even(s_.dim) : 1),
+        state_z_(s_.features > 0 ? tile_count(block_) * s_.features : 1),
         temporary_(kTileRows * most(s_.dim, s_.features)),
-        memory_(8 * kTileRows * even(most(most(s_.dim, s_.features), kTileRows)) + 3 * even(s_.features) * even(s_.dim)),
+        memory_(kWideParts * wide() + 3 * even(s_.features) * even(s_.dim)),
         key_map_memory_(2 * even(a_.map.width) * even(s_.dim)),
         query_maps_memory_(group() * even(a_.map.width) * s_.dim),
         query_maps_(group()) {
     for (std::int64_t slot = 0; slot < kept_; ++slot) held_.get()[slot] = -1;
     Number* memory = memory_.get();
-    const std::int64_t wide = kTileRows * even(most(most(s_.dim, s_.features), kTileRows));
-    for (Number** part : {&query_memory_, &dy_left_memory_, &dy_transposed_memory_, &query_transposed_memory_,
-                          &features_memory_, &scratch_, &strip_left_memory_, &strip_right_memory_}) {
+    for (Number** part :
+         {&query_memory_, &dy_transposed_memory_, &dy_right_memory_, &query_transposed_memory_, &query_right_memory_,
+          &features_memory_, &features_right_memory_, &projected_memory_, &strip_left_memory_, &strip_right_memory_}) {
       *part = memory;
-      memory += wide;
+      memory += wide();
     }
-    for (Number** part : {&state_memory_, &state_scratch_, &state_left_memory_}) {
+    for (Number** part : {&state_left_memory_, &state_right_memory_, &state_transposed_memory_}) {
       *part = memory;
       memory += even(s_.features) * even(s_.dim);
     }
@@ -180,8 +215,8 @@ class BlockBackward {
   }
 
   void run() {
-    for (std::int64_t j = block_.begin; j < block_.end; ++j) {
-      if (gradients_.k) fill_row(0, s_.dim, k_row(j));
+    for (std::int64_t j = block_.begin; exact_ && j < block_.end; ++j) {
+      fill_row(0, s_.dim, k_row(j));
       fill_row(0, s_.dim, v_row(j));
     }
     const std::int64_t tiles = tile_count(block_);
@@ -191,7 +226,7 @@ class BlockBackward {
     }
     for (std::int64_t n = tiles - 1; n >= 0; --n) {
       const Tile now = tile(n);
-      run_tile(now, states_.get() + (s_.features > 0 ? n * state_size() : 0));
+      run_tile(now, n);
       if (s_.features > 0 && n > 0) give_to_keys(tile(n - 1).n0, now.n0);
       finish_keys(chunk_of(now.t0));
     }
@@ -201,14 +236,22 @@ class BlockBackward {
   }
 
  private:
+  static constexpr std::int64_t kWideParts = 10;
+  // Numbers of a part of the memory for sides: a tile of rows of any width that occurs.
+  std::int64_t wide() const { return kTileRows * padded(most(most(s_.dim, s_.features), kTileRows)); }
+
   std::int64_t group() const { return s_.heads / s_.kv_heads; }
-  std::int64_t state_size() const { return s_.features * padded(s_.dim) + s_.features; }
   Tile tile(std::int64_t n) const { return make_chunk_tile(head_, block_.begin + n * kTileRows); }
 
   // Where the gradients of key row j are summed: this block's rows are its own, earlier ones go into the task's memory.
-  float* row_of(const Strided<float>& own, float* elsewhere, std::int64_t width, std::int64_t j) const {
-    if (j >= block_.begin) return own.at(head_.b, head_.g, j);
-    return elsewhere + task_.index(j) * width;
+  template <typename Own>
+  float* row_of(const Own& own, float* elsewhere, std::int64_t width, std::int64_t j) const {
+    if (j < block_.begin) return elsewhere + task_.index(j) * width;
+    if constexpr (std::is_same_v<Own, MutableRows>) {
+      return own.template at<float>(head_.b, head_.g, j);
+    } else {
+      return own.at(head_.b, head_.g, j);
+    }
   }
   float* k_row(std::int64_t j) const { return row_of(gradients_.k, task_.k, s_.dim, j); }
   float* v_row(std::int64_t j) const { return row_of(gradients_.v, task_.v, s_.dim, j); }
@@ -217,22 +260,24 @@ class BlockBackward {
   void prepare_maps() {
     const std::int64_t width = a_.map.width, size = even(width) * s_.dim;
     if (width == 0) return;
-    key_map_ = Math::left_transposed_of_fp32({a_.map.k_weight + head_.g * width * s_.dim, s_.dim}, width, s_.dim,
-                                             key_map_memory_.get(), key_map_memory_.get() + even(width) * even(s_.dim));
+    key_map_ = Math::sides_of_fp32({a_.map.k_weight + head_.g * width * s_.dim, s_.dim}, width, s_.dim, key_map_memory_.get(),
+                                   key_map_memory_.get() + even(width) * even(s_.dim))
+                   .left_transposed;
     for (std::int64_t n = 0; n < group(); ++n) {
       query_maps_.get()[n] = Math::right_of_fp32(a_.map.q_weight + (head_.g * group() + n) * width * s_.dim, s_.dim, width,
                                                  s_.dim, query_maps_memory_.get() + n * size);
     }
   }
 
+  // The states before each tile, transposed: right sides [D, F], and z.
   void keep_states(std::int64_t tiles) {
     ChunkState<Math> state(head_, chunks_, block_.absorbed, block_.state);
     for (std::int64_t n = 0; n < tiles; ++n) {
       state.absorb(tile(n).n0);
-      float* to = states_.get() + n * state_size();
-      const std::int64_t size = s_.features * padded(s_.dim);
-      std::memcpy(to, state.sum().s().data, sizeof(float) * static_cast<std::size_t>(size));
-      std::memcpy(to + size, state.sum().z(), sizeof(float) * static_cast<std::size_t>(s_.features));
+      const View<float> sum = state.sum().s();
+      Math::right_transposed(Math::left(sum.data, sum.row, s_.features, s_.dim, state_left_memory_), s_.features, s_.dim,
+                             s_.features, states_.get() + n * even(s_.features) * even(s_.dim));
+      std::memcpy(state_z_.get() + n * s_.features, state.sum().z(), sizeof(float) * static_cast<std::size_t>(s_.features));
     }
   }
 
@@ -250,30 +295,24 @@ class BlockBackward {
   float* key_sums(std::int64_t chunk) { return sums(chunk) + s_.features * kTileRows; }
   float* value_sums(std::int64_t chunk) { return sums(chunk) + (s_.features + s_.dim) * kTileRows; }
 
-  void run_tile(const Tile& tile, const float* state) {
+  void run_tile(const Tile& tile, std::int64_t n) {
     tile_decay(head_, tile, relative_.get());
     if (tile.sinks > 0) sinks_.set(tile.sink_begin, tile.sinks);
     const bool has_state = s_.features > 0 && tile.n0 > 0;
-    if (has_state) {
-      state_z_ = state + s_.features * padded(s_.dim);
-      state_right_ = Math::right_transposed(Math::left(state, padded(s_.dim), s_.features, s_.dim, state_left_memory_),
-                                            s_.features, s_.dim, s_.features, state_memory_);
-    }
-    for (std::int64_t h = head_.g * group(); h < (head_.g + 1) * group(); ++h) run_head(tile, h, has_state);
+    z_ = has_state ? state_z_.get() + n * s_.features : nullptr;
+    state_ = {states_.get() + (has_state ? n * even(s_.features) * even(s_.dim) : 0), s_.features};
+    for (std::int64_t h = head_.g * group(); h < (head_.g + 1) * group(); ++h) run_head(tile, h);
   }
 
-  void run_head(const Tile& tile, std::int64_t h, bool has_state) {
-    const std::int64_t rows = tile.t1 - tile.t0, linear_end = tile.t1 - s_.window, near = tile.near_column();
-    View<Number> q{};
+  void run_head(const Tile& tile, std::int64_t h) {
+    const std::int64_t rows = tile.t1 - tile.t0, linear_end = tile.t1 - s_.window;
+    View<Number> q{}, phi{};
     if (needs_q_) q = Math::input(a_.q, head_.b, h, tile.t0, rows, s_.dim, query_memory_);
-    View<float> phi{};
-    View<Number> phi_transposed{};
     if (s_.features > 0) {
       phi = queries_.of(tile, h, q);
       near_products<Math>(
-          tile, linear_end, s_.features, Math::left(phi.data, phi.row, rows, s_.features, scratch_),
-          [this](std::int64_t chunk) { return chunks_.features(chunk); }, (plain_ ? weights_ : products_).get(), strip_row_);
-      phi_transposed = Math::left_transposed_of_fp32(phi, rows, s_.features, features_memory_, scratch_);
+          tile, linear_end, s_.features, phi, [this](std::int64_t chunk) { return chunks_.features(chunk); },
+          (plain_ ? weights_ : products_).get(), strip_row_);
     }
     if (exact_) {
       Math::product(rows, tile.sinks, s_.dim, q, sinks_.keys, weights_.get(), strip_row_, Store::kOverwrite);
@@ -281,32 +320,66 @@ class BlockBackward {
           tile, tile.t1, s_.dim, q, [this](std::int64_t chunk) { return chunks_.keys(chunk); }, weights_.get(), strip_row_);
     }
     output_.set(tile, h);
-    View<float> dy = output_.dy(h, tile.t0);
-    if (plain_) {
-      // All of a row's factors are one: 1/Σ, which dy can carry.
-      output_.set_plain_rows(tile, h);
-      dy = output_.rows();
-    }
-    const View<Number> dy_left = Math::left(dy.data, dy.row, rows, s_.dim, dy_left_memory_);
-    Math::product(rows, tile.sinks, s_.dim, dy_left, sinks_.values_transposed, value_gradients_.get(), strip_row_,
+    // All of a plain row's factors are one: 1/Σ, which dy can carry.
+    if (plain_) output_.set_plain_rows(tile, h);
+    const View<Number> dy = plain_ ? output_.rows() : output_.dy();
+    Math::product(rows, tile.sinks, s_.dim, dy, sinks_.values_transposed, value_gradients_.get(), strip_row_,
                   Store::kOverwrite);
     near_products<Math>(
-        tile, tile.t1, s_.dim, dy_left, [this](std::int64_t chunk) { return chunks_.values_transposed(chunk); },
+        tile, tile.t1, s_.dim, dy, [this](std::int64_t chunk) { return chunks_.values_transposed(chunk); },
         value_gradients_.get(), strip_row_);
+    const Sides<Number> dy_sides = Math::sides(dy, rows, s_.dim, dy_transposed_memory_, dy_right_memory_);
+    if (plain_) {
+      plain_gradients(tile, h, q, phi, dy_sides);
+      return;
+    }
     for (std::int64_t r = 0; r < rows; ++r) {
       // To the end of the row's step of keys.
       const std::int64_t visible = least(tile.t0 - tile.n0 + (r / kStepKeys + 1) * kStepKeys, tile.t1 - tile.n0);
-      if (plain_) {
-        plain_row(tile, r, visible);
-      } else {
-        row_gradients(tile, h, tile.t0 + r, near + visible);
-      }
+      row_gradients(tile, h, tile.t0 + r, tile.near_column() + visible);
     }
-    const View<Number> dy_transposed = Math::left_transposed_of_fp32(dy, rows, s_.dim, dy_transposed_memory_, scratch_);
-    add_to_keys(tile, tile.t1, s_.dim, dy_transposed, weights_.get(), [this](std::int64_t chunk) { return value_sums(chunk); });
-    add_to_sinks(tile, dy_transposed, weights_.get(), gradients_.v, task_.v);
-    if (gradients_.q) exact_gradients(tile, h, q);
-    if (s_.features > 0) linear_gradients(tile, h, q, phi, phi_transposed, linear_end, has_state);
+    add_to_keys(tile, tile.t1, s_.dim, dy_sides.left_transposed, weights_.get(),
+                [this](std::int64_t chunk) { return value_sums(chunk); });
+    add_to_sinks(tile, dy_sides.left_transposed, weights_.get(), gradients_.v, task_.v);
+    bool begun = exact_;
+    if (exact_) exact_gradients(tile, q);
+    if (s_.features > 0) begun = linear_gradients(tile, h, q, phi, linear_end) || begun;
+    if (gradients_.q) write_queries(tile, h, begun);
+  }
+
+  // The gradients where a row's weights are its products: linear attention of one document without gate, window and sinks.
+  void plain_gradients(const Tile& tile, std::int64_t h, View<Number> q, View<Number> phi, const Sides<Number>& dy) {
+    const std::int64_t rows = tile.t1 - tile.t0, chunk = chunk_of(tile.t0);
+    const View<Number> weights =
+        Math::causal(weights_.get(), strip_row_, rows, 1, nullptr, nullptr, nullptr, strip_right_memory_).right;
+    const auto add_to_chunk = [rows](std::int64_t width, View<Number> x, View<Number> strip, float* to) {
+      for (std::int64_t first = 0; first < rows; first += kStepKeys) {
+        Math::product(width, least(kStepKeys, rows - first), rows - first, x.from(0, first), Math::part(strip, first, first),
+                      to + first, kTileRows, Store::kAdd);
+      }
+    };
+    add_to_chunk(s_.dim, dy.left_transposed, weights, value_sums(chunk));
+    // (dy·v − y·dy) / Σ
+    const LeftAndRight<Number> given = Math::causal(value_gradients_.get(), strip_row_, rows, 1, output_.last(), nullptr,
+                                                    strip_left_memory_, strip_right_memory_);
+    float* dphi = feature_gradients_.get();
+    for_row_steps(tile, [&](std::int64_t r, std::int64_t count, std::int64_t visible) {
+      Math::product(count, s_.features, visible, given.left.from(r, 0), chunks_.feature_rows(chunk), dphi + r * feature_row_,
+                    feature_row_, Store::kOverwrite);
+    });
+    const Sides<Number> phi_sides = Math::sides(phi, rows, s_.features, features_memory_, features_right_memory_);
+    add_to_chunk(s_.features, phi_sides.left_transposed, given.right, feature_sums(chunk));
+    if (z_ != nullptr) state_gradients(tile, phi, phi_sides.left_transposed, dy.right);
+    const bool mapped = finish_queries(tile, h, q, phi);
+    if (gradients_.q) write_queries(tile, h, mapped);
+  }
+
+  // What the state's part of the rows gives: dφ(q) += S dy (z's part is left to finish_queries), dS and dz. rows: of
+  // output_.rows(), as a right side.
+  void state_gradients(const Tile& tile, View<Number> phi, View<Number> phi_transposed, View<Number> rows) {
+    const std::int64_t count = tile.t1 - tile.t0;
+    Math::product(count, s_.features, s_.dim, output_.rows(), state_, feature_gradients_.get(), feature_row_, Store::kAdd);
+    add_rows<Math>(head_, count, phi, phi_transposed, rows, output_.last(), gradient_);
   }
 
   // sums(chunk) [width, keys] += x [width, rows] strip [rows, keys] over the near keys before `end`.
@@ -331,7 +404,7 @@ class BlockBackward {
   }
 
   // The same for far sinks, straight to their rows.
-  void add_to_sinks(const Tile& tile, View<Number> x, const float* strip, const Strided<float>& own, float* elsewhere) {
+  void add_to_sinks(const Tile& tile, View<Number> x, const float* strip, const MutableRows& own, float* elsewhere) {
     if (tile.sinks == 0) return;
     const std::int64_t rows = tile.t1 - tile.t0;
     for (std::int64_t begin = 0; begin < tile.sinks; begin += kTileRows) {
@@ -359,15 +432,6 @@ class BlockBackward {
                       keys, to + r * to_row, to_row, Store::kAdd);
       });
     }
-  }
-
-  // weights := products up to the diagonal, value_gradients := (dy·v − y·dy) / Σ.
-  void plain_row(const Tile& tile, std::int64_t r, std::int64_t visible) {
-    const std::int64_t seen = tile.t0 - tile.n0 + r + 1;
-    float *p = weights_.get() + r * strip_row_, *dp = value_gradients_.get() + r * strip_row_;
-    shift_row(dp, seen, output_.last()[r]);
-    fill_row(0, visible - seen, p + seen);
-    fill_row(0, visible - seen, dp + seen);
   }
 
   // weights := normalised weights; value_gradients (dy·v on entry) := gradients of the scores; products := of φ(q)·φ(k). All up
@@ -407,74 +471,80 @@ class BlockBackward {
     }
   }
 
-  void exact_gradients(const Tile& tile, std::int64_t h, View<Number> q) {
+  // dq := of the exact keys, dk += theirs.
+  void exact_gradients(const Tile& tile, View<Number> q) {
     const std::int64_t rows = tile.t1 - tile.t0;
-    float* dq = gradients_.q.at(head_.b, h, tile.t0);
-    for (std::int64_t r = 0; r < rows; ++r) fill_row(0, s_.dim, dq + r * gradients_.q.row);
-    if (!exact_) return;
+    float* dq = query_gradients_.get();
+    std::memset(dq, 0, sizeof(float) * static_cast<std::size_t>(rows * query_row_));
     times_keys(
         tile, tile.t1, s_.dim, value_gradients_.get(), [this](std::int64_t chunk) { return chunks_.key_rows(chunk); }, dq,
-        gradients_.q.row);
+        query_row_);
     for (std::int64_t begin = 0; begin < tile.sinks; begin += kTileRows) {
       const std::int64_t count = least(kTileRows, tile.sinks - begin);
       Math::product(rows, s_.dim, count,
                     Math::left(value_gradients_.get() + begin, strip_row_, rows, count, strip_left_memory_),
-                    Math::part(sinks_.key_rows, begin, 0), dq, gradients_.q.row, Store::kAdd);
+                    Math::part(sinks_.key_rows, begin, 0), dq, query_row_, Store::kAdd);
     }
-    const View<Number> q_transposed = Math::left_transposed(q, rows, s_.dim, query_transposed_memory_, scratch_);
+    const View<Number> q_transposed =
+        Math::sides(q, rows, s_.dim, query_transposed_memory_, query_right_memory_).left_transposed;
     add_to_keys(tile, tile.t1, s_.dim, q_transposed, value_gradients_.get(),
                 [this](std::int64_t chunk) { return key_sums(chunk); });
     add_to_sinks(tile, q_transposed, value_gradients_.get(), gradients_.k, task_.k);
   }
 
-  void linear_gradients(const Tile& tile, std::int64_t h, View<Number> q, View<float> phi, View<Number> phi_transposed,
-                        std::int64_t linear_end, bool has_state) {
+  // Returns whether dq has got a part.
+  bool linear_gradients(const Tile& tile, std::int64_t h, View<Number> q, View<Number> phi, std::int64_t linear_end) {
     const std::int64_t rows = tile.t1 - tile.t0;
-    const float* strip = (plain_ ? value_gradients_ : products_).get();
-    float* dphi = query_gradients_.get();
+    float* dphi = feature_gradients_.get();
     std::memset(dphi, 0, sizeof(float) * static_cast<std::size_t>(rows * feature_row_));
     times_keys(
-        tile, linear_end, s_.features, strip, [this](std::int64_t chunk) { return chunks_.feature_rows(chunk); }, dphi,
-        feature_row_);
-    add_to_keys(tile, linear_end, s_.features, phi_transposed, strip,
+        tile, linear_end, s_.features, products_.get(), [this](std::int64_t chunk) { return chunks_.feature_rows(chunk); },
+        dphi, feature_row_);
+    const Sides<Number> phi_sides = Math::sides(phi, rows, s_.features, features_memory_, features_right_memory_);
+    add_to_keys(tile, linear_end, s_.features, phi_sides.left_transposed, products_.get(),
                 [this](std::int64_t chunk) { return feature_sums(chunk); });
-    if (has_state) {
-      if (!plain_) output_.set_state_rows(tile, h);
-      const View<float> given = output_.rows();
-      Math::product(rows, s_.features, s_.dim, Math::left(given.data, given.row, rows, s_.dim, dy_left_memory_), state_right_,
-                    dphi, feature_row_, Store::kAdd);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        scale_row(state_z_, s_.features, output_.last()[r], true, dphi + r * feature_row_);
-      }
-      add_rows<Math>(head_, rows, phi, phi_transposed,
-                     Math::right_of_fp32(given.data, given.row, rows, s_.dim, strip_right_memory_), output_.last(), gradient_);
+    if (z_ != nullptr) {
+      output_.set_state_rows(tile, h);
+      state_gradients(tile, phi, phi_sides.left_transposed, Math::right(output_.rows(), rows, s_.dim, dy_right_memory_));
     }
-    finish_queries(tile, h, q, phi);
+    return finish_queries(tile, h, q, phi);
   }
 
-  // dφ(q) is complete: to the caller, or through the map to dq, dW, db.
-  void finish_queries(const Tile& tile, std::int64_t h, View<Number> q, View<float> phi) {
-    const std::int64_t rows = tile.t1 - tile.t0, width = a_.map.width, n = h - head_.g * group();
-    const float* dphi = query_gradients_.get();
+  // dφ(q) is complete but for z's part: to the caller, or through the map to dq, dW, db. Returns whether dq has got a part.
+  bool finish_queries(const Tile& tile, std::int64_t h, View<Number> q, View<Number> phi) {
+    const std::int64_t rows = tile.t1 - tile.t0, width = a_.map.width, n = h - head_.g * group(), du_row = even(width);
+    Number* du = projected_memory_;
     for (std::int64_t r = 0; r < rows; ++r) {
-      const float *phi_row = phi.data + r * phi.row, *dphi_row = dphi + r * feature_row_;
-      if (gradients_.q_dot != nullptr) {
-        gradients_.q_dot[output_.row_offset(h, tile.t0 + r)] = dot(phi_row, dphi_row, s_.features);
-      }
+      const Number* phi_row = phi.data + r * phi.row;
+      float* dphi = feature_gradients_.get() + r * feature_row_;
+      float dots = 0;
       if (width > 0) {
-        float* du = projected_.get() + r * width;
-        activate_row_backward(a_.map.activation, width, phi_row, dphi_row, du);
-        scale_row(du, width, 1, true, task_.q_bias + n * width);
+        dots = activate_row_backward<Math>(a_.map.activation, width, phi_row, dphi, z_, output_.last()[r], du + r * du_row,
+                                           task_.q_bias + n * width);
+        if (Math::kPair > 1 && width % 2 != 0) du[r * du_row + width] = 0;
       } else {
-        scale_row(dphi_row, s_.features, 1, false, gradients_.phi_q.at(head_.b, h, tile.t0 + r));
+        if (z_ != nullptr) scale_row(z_, s_.features, output_.last()[r], true, dphi);
+        if (gradients_.q_dot != nullptr) dots = dot_of(phi_row, dphi, s_.features);
+        scale_row(dphi, s_.features, 1, false, gradients_.phi_q.at(head_.b, h, tile.t0 + r));
       }
+      if (gradients_.q_dot != nullptr) gradients_.q_dot[output_.row_offset(h, tile.t0 + r)] = dots;
     }
-    if (width == 0) return;
-    const View<float> du{projected_.get(), width};
-    Math::product(rows, s_.dim, width, Math::left(du.data, du.row, rows, width, strip_left_memory_), query_maps_.get()[n],
-                  gradients_.q.at(head_.b, h, tile.t0), gradients_.q.row, Store::kAdd);
-    Math::product(width, s_.dim, rows, Math::left_transposed_of_fp32(du, rows, width, features_memory_, scratch_),
-                  Math::right(q, rows, s_.dim, strip_right_memory_), task_.q_weight + n * width * s_.dim, s_.dim, Store::kAdd);
+    if (width == 0) return false;
+    const View<Number> gradient{du, du_row};
+    Math::product(rows, s_.dim, width, gradient, query_maps_.get()[n], query_gradients_.get(), query_row_,
+                  exact_ ? Store::kAdd : Store::kOverwrite);
+    Math::product(width, s_.dim, rows,
+                  Math::sides(gradient, rows, width, features_memory_, features_right_memory_).left_transposed,
+                  Math::right(q, rows, s_.dim, query_right_memory_), task_.q_weight + n * width * s_.dim, s_.dim, Store::kAdd);
+    return true;
+  }
+
+  void write_queries(const Tile& tile, std::int64_t h, bool any) {
+    for (std::int64_t r = 0; r < tile.t1 - tile.t0; ++r) {
+      float* row = query_gradients_.get() + r * query_row_;
+      if (!any) fill_row(0, s_.dim, row);
+      write_row(row, s_.dim, 1, gradients_.q, head_.b, h, tile.t0 + r);
+    }
   }
 
   // All of a chunk's sums are there.
@@ -485,10 +555,16 @@ class BlockBackward {
     add_transposed(value_sums(chunk), rows, begin, gradients_.v, task_.v);
   }
 
-  void add_transposed(const float* sums, std::int64_t rows, std::int64_t begin, const Strided<float>& own, float* elsewhere) {
+  // Without exact keys a row's sums are all in its own chunk's; with them sinks are added to the row itself.
+  void add_transposed(const float* sums, std::int64_t rows, std::int64_t begin, const MutableRows& own, float* elsewhere) {
     transpose(s_.dim, rows, sums, kTileRows, temporary_.get(), s_.dim);
     for (std::int64_t r = 0; r < rows; ++r) {
-      scale_row(temporary_.get() + r * s_.dim, s_.dim, 1, true, row_of(own, elsewhere, s_.dim, begin + r));
+      const float* row = temporary_.get() + r * s_.dim;
+      if (exact_) {
+        scale_row(row, s_.dim, 1, true, row_of(own, elsewhere, s_.dim, begin + r));
+      } else {
+        write_row(row, s_.dim, 1, own, head_.b, head_.g, begin + r);
+      }
     }
   }
 
@@ -559,7 +635,8 @@ class BlockBackward {
     for (std::int64_t f = 0; f < s_.features; ++f) {
       scale_row(weights, kTileRows, gradient_.z()[f], true, feature_sums(chunk) + f * kTileRows);
     }
-    add(s_.dim, s_.features, Math::left_transposed_of_fp32(ds, s_.features, s_.dim, state_memory_, state_scratch_),
+    add(s_.dim, s_.features,
+        Math::sides_of_fp32(ds, s_.features, s_.dim, state_transposed_memory_, state_right_memory_).left_transposed,
         chunks_.features(chunk), value_sums(chunk));
   }
 
@@ -574,23 +651,25 @@ class BlockBackward {
   std::int64_t kept_;
   KeyChunks<Math> chunks_;
   QueryFeatures<Math> queries_;
-  OutputGradient output_;
+  OutputGradient<Math> output_;
   StateSum gradient_;
   FarKeys<Math> sinks_;
   std::int64_t strip_row_;
   Buffer<float> weights_, products_, value_gradients_, relative_;  // strips
-  std::int64_t feature_row_;
-  Buffer<float> query_gradients_, projected_;
+  std::int64_t feature_row_, query_row_;
+  Buffer<float> feature_gradients_, query_gradients_;
   std::int64_t sums_size_;
   Buffer<float> sums_;
   Buffer<std::int64_t> held_;
-  Buffer<float> states_, temporary_;
+  Buffer<Number> states_;
+  Buffer<float> state_z_, temporary_;
   Buffer<Number> memory_, key_map_memory_, query_maps_memory_;
   Buffer<View<Number>> query_maps_;
-  Number *query_memory_, *dy_left_memory_, *dy_transposed_memory_, *query_transposed_memory_, *features_memory_, *scratch_,
-      *strip_left_memory_, *strip_right_memory_, *state_memory_, *state_scratch_, *state_left_memory_;
-  View<Number> state_right_{}, key_map_{};
-  const float* state_z_ = nullptr;
+  Number *query_memory_, *dy_transposed_memory_, *dy_right_memory_, *query_transposed_memory_, *query_right_memory_,
+      *features_memory_, *features_right_memory_, *projected_memory_, *strip_left_memory_, *strip_right_memory_,
+      *state_left_memory_, *state_right_memory_, *state_transposed_memory_;
+  View<Number> state_{}, key_map_{};  // of the tile: Sᵀ, a right side [D, F]
+  const float* z_ = nullptr;          // of the tile's state; null: the tile has none
 };
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE

@@ -12,11 +12,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// Rows that share how far to the right of the diagonal they are computed.
-constexpr std::int64_t kStepRows = 16;
-// Keys that share from which row on they are seen.
-constexpr std::int64_t kStepKeys = 32;
-
 // The tile of query rows from t0 to the end of its chunk; its near keys begin with a chunk.
 inline Tile make_chunk_tile(const KeyHead& head, std::int64_t t0) {
   const AttentionShape& shape = head.arguments.shape;
@@ -126,12 +121,12 @@ class QueryFeatures {
       : head_(head),
         map_(head.arguments.map),
         first_head_(first_head),
-        row_(padded(head.features)),
         projected_row_(padded(map_.width)),
         map_size_(even(head.dim) * map_.width),
         maps_((last_head - first_head) * map_size_),
         projected_(map_.width > 0 ? kTileRows * projected_row_ : 1),
-        features_(kTileRows * row_) {
+        exponentials_(2 * map_.width),
+        features_(kTileRows * row()) {
     const std::int64_t size = map_.width * head.dim;
     Buffer<Number> rows(map_size_);
     for (std::int64_t h = first_head; size > 0 && h < last_head; ++h) {
@@ -140,31 +135,34 @@ class QueryFeatures {
     }
   }
 
-  // [rows of the tile, F]; q: the tile's queries, not read where φ is given.
-  View<float> of(const Tile& tile, std::int64_t h, View<Number> q) {
+  // A left side [rows of the tile, F], good until the next call; q: the tile's queries, not read where φ is given.
+  View<Number> of(const Tile& tile, std::int64_t h, View<Number> q) {
     const AttentionArguments& a = head_.arguments;
     const std::int64_t rows = tile.t1 - tile.t0, width = map_.width;
-    if (width == 0) return {a.phi_q.at(head_.b, h, tile.t0 - a.shape.query_begin), a.phi_q.row};
+    if (width == 0) {
+      return Math::left(a.phi_q.at(head_.b, h, tile.t0 - a.shape.query_begin), a.phi_q.row, rows, head_.features,
+                        features_.get());
+    }
     Math::product(rows, width, head_.dim, q, {maps_.get() + (h - first_head_) * map_size_, width}, projected_.get(),
                   projected_row_, Store::kOverwrite);
     for (std::int64_t r = 0; r < rows; ++r) {
       float* u = projected_.get() + r * projected_row_;
       if (map_.q_bias != nullptr) scale_row(map_.q_bias + h * width, width, 1, true, u);
-      activate_row(map_.activation, width, u, features_.get() + r * row_);
+      activate_row<Math>(map_.activation, width, u, exponentials_.get(), features_.get() + r * row());
     }
-    return {features_.get(), row_};
+    return {features_.get(), row()};
   }
 
-  // Memory for scaled features [kTileRows, row()]; where a map makes φ it is φ's own.
-  float* scratch() { return features_.get(); }
-  std::int64_t row() const { return row_; }
-
  private:
+  // Of φ; padded, so that consecutive rows stay out of the same cache sets.
+  std::int64_t row() const { return padded(head_.features); }
+
   const KeyHead& head_;
   const FeatureMap& map_;
-  std::int64_t first_head_, row_, projected_row_, map_size_;
+  std::int64_t first_head_, projected_row_, map_size_;
   Buffer<Number> maps_;
-  Buffer<float> projected_, features_;
+  Buffer<float> projected_, exponentials_;
+  Buffer<Number> features_;
 };
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE

@@ -13,7 +13,8 @@ namespace hedgehog::kernels::HWY_NAMESPACE {
 void activate_rows(Activation activation, std::int64_t begin, std::int64_t end, std::int64_t width, const float* u_rows,
                    float* phi_rows, float* log_scale) {
   for (std::int64_t i = begin; i < end; ++i) {
-    const float scale = activate_row(activation, width, u_rows + i * width, phi_rows + i * 2 * width);
+    float* phi = phi_rows + i * 2 * width;
+    const float scale = activate_row<FullMath>(activation, width, u_rows + i * width, phi, phi);
     if (log_scale != nullptr) log_scale[i] = scale;
   }
 }
@@ -21,7 +22,8 @@ void activate_rows(Activation activation, std::int64_t begin, std::int64_t end, 
 void activate_backward_rows(Activation activation, std::int64_t begin, std::int64_t end, std::int64_t width,
                             const float* phi_rows, const float* gradient_rows, float* u_gradient) {
   for (std::int64_t i = begin; i < end; ++i) {
-    activate_row_backward(activation, width, phi_rows + i * 2 * width, gradient_rows + i * 2 * width, u_gradient + i * width);
+    activate_row_backward<FullMath>(activation, width, phi_rows + i * 2 * width, gradient_rows + i * 2 * width, nullptr, 0,
+                                    u_gradient + i * width, nullptr);
   }
 }
 

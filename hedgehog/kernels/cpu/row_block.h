@@ -35,7 +35,7 @@ std::vector<float> block_states(const AttentionArguments& arguments, const std::
 /// attention_backward's call.
 struct BackwardArguments {
   const AttentionArguments& forward;
-  Strided<const float> out, out_gradient;
+  const Rows &out, &out_gradient;
   const float *row_max, *inverse_sum;
   const AttentionGradients& gradients;
 };

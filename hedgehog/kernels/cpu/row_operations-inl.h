@@ -7,6 +7,8 @@
 #define HEDGEHOG_KERNELS_CPU_ROW_OPERATIONS_INL_H_
 #endif
 
+#include "hedgehog/kernels/cpu/element-inl.h"
+
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
@@ -52,6 +54,15 @@ HWY_INLINE void over_row(std::int64_t n, Body&& body) {
 HWY_INLINE FloatVector load_row(const float* from, hn::Mask<FloatTag> valid, bool whole) {
   const FloatTag d;
   return whole ? hn::LoadU(d, from) : hn::MaskedLoad(valid, d, from);
+}
+
+HWY_INLINE FloatVector load_row(const std::uint16_t* from, hn::Mask<FloatTag> valid, bool whole) {
+  const FloatTag d;
+  if (whole) return load(d, from);
+  const hn::Rebind<std::uint16_t, FloatTag> halves;
+  const hn::RebindToUnsigned<FloatTag> bits;
+  const auto x = hn::MaskedLoad(hn::FirstN(halves, hn::CountTrue(d, valid)), halves, from);
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(bits, x)));
 }
 
 HWY_INLINE void store_row(FloatVector value, float* to, hn::Mask<FloatTag> valid, bool whole) {
