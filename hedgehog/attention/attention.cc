@@ -148,19 +148,24 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
   return call;
 }
 
-bool Attention::maps_in_kernel() const {
-  return config_.kind != AttentionKind::kSoftmax && config_.causal &&
-         activation_of(config_.feature_map) != kernels::Activation::kExp;
-}
-
 OperatorMap Attention::operator_map() const {
-  return {activation_of(config_.feature_map), q_weight_, q_bias_, k_weight_, k_bias_};
+  return {activation_of(config_.feature_map), q_weight_, q_bias_, k_weight_, k_bias_, {}};
 }
 
 OperatorInput Attention::mapped_input(const AttentionInput& input) const {
-  if (!maps_in_kernel()) return operator_input(input);
   auto call = featureless_input(input);
+  if (config_.kind == AttentionKind::kSoftmax) return call;
   call.map = operator_map();
+  if (call.map.activation != kernels::Activation::kExp) return call;
+  const auto log_scales = key_log_scales(input.k, k_weight_, k_bias_);
+  if (!config_.causal) {
+    call.map.k_reference = log_scales.amax(-1, true).expand_as(log_scales);
+    return call;
+  }
+  const auto running = running_maximum(log_scales, input.segment_start, {});
+  call.map.k_reference = running.maximum;
+  call.log_gate = call.log_gate.defined() ? call.log_gate + running.log_gate : running.log_gate;
+  if (hybrid()) call.row_log_scale = call.row_log_scale + to_query_heads(running.maximum, heads_);
   return call;
 }
 

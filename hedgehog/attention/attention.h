@@ -99,10 +99,8 @@ class Attention {
   KeyFeatures key_features(const AttentionInput& input) const;
   at::Tensor log_gate(const AttentionInput& input) const;  // log γ [batch, kv_heads, length], undefined without a gate
   OperatorInput featureless_input(const AttentionInput& input) const;  // operator_input() without φ
-  // The kernel takes a map where it is causal and has no running maximum.
-  bool maps_in_kernel() const;
   OperatorMap operator_map() const;
-  // operator_input(), with the map left to the kernel where it takes it.
+  // operator_input(), with the map left to the kernel.
   OperatorInput mapped_input(const AttentionInput& input) const;
   // [batch, heads, length]: ℓ_i = w·q_i/√D + b, the log of the linear part's factor beside exact keys. Softmax's mass on far
   // keys, Σ_j exp(q_i·k_j/√D), grows with q_i·mean(k); maps of softmax form have no such scale of their own.

@@ -49,10 +49,10 @@ void check_shape(const at::Tensor& x, const char* name, at::IntArrayRef expected
         fmt::join(expected, "x"));
 }
 
-// The causal kernels read bf16 themselves, all else fp32 alone.
+// The kernels read bf16 themselves where all of q, k, v are that.
 at::ScalarType kernel_dtype(const OperatorInput& i) {
-  const bool bf16 = i.causal && i.q.scalar_type() == at::kBFloat16 && i.k.scalar_type() == at::kBFloat16 &&
-                    i.v.scalar_type() == at::kBFloat16;
+  const bool bf16 =
+      i.q.scalar_type() == at::kBFloat16 && i.k.scalar_type() == at::kBFloat16 && i.v.scalar_type() == at::kBFloat16;
   return bf16 ? at::kBFloat16 : at::kFloat;
 }
 
@@ -79,7 +79,7 @@ struct Call {
     more.prefix_k = as_rows(more.prefix_k, dtype);
     more.prefix_v = as_rows(more.prefix_v, dtype);
     if (more.state_in.defined()) more.state_in = more.state_in.contiguous();
-    for (auto* x : {&t.map.q_weight, &t.map.q_bias, &t.map.k_weight, &t.map.k_bias}) {
+    for (auto* x : {&t.map.q_weight, &t.map.q_bias, &t.map.k_weight, &t.map.k_bias, &t.map.k_reference}) {
       if (x->defined()) *x = x->to(at::kFloat).contiguous();
     }
     describe();
@@ -117,15 +117,19 @@ struct Call {
     check_shape(t.map.q_bias, "the queries' bias", {s.heads, width});
     check_shape(t.map.k_weight, "the keys' map", {s.kv_heads, width, s.dim});
     check_shape(t.map.k_bias, "the keys' bias", {s.kv_heads, width});
+    check_shape(t.map.k_reference, "the keys' reference", {s.batch, s.kv_heads, s.length});
     auto& a = arguments;
     if (width > 0) {
-      check(s.causal && !t.phi_q.defined(), "attention: a map in the kernel is causal, and takes the place of features");
+      check(!t.phi_q.defined(), "attention: a map in the kernel takes the place of features");
+      check(t.map.k_reference.defined() == (t.map.activation == kernels::Activation::kExp),
+            "attention: the exp map, and no other, needs the keys' reference");
       a.map = {t.map.activation,
                width,
                t.map.q_weight.const_data_ptr<float>(),
                t.map.q_bias.const_data_ptr<float>(),
                t.map.k_weight.const_data_ptr<float>(),
-               t.map.k_bias.const_data_ptr<float>()};
+               t.map.k_bias.const_data_ptr<float>(),
+               t.map.k_reference.defined() ? t.map.k_reference.const_data_ptr<float>() : nullptr};
     }
     a.q = input_rows(t.q);
     a.k = input_rows(t.k);
@@ -178,28 +182,28 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                             const at::Tensor& v, const Maybe& phi_q, const Maybe& phi_k, const Maybe& row_log_scale,
                             const Maybe& log_gate, const Maybe& segment_start, const Maybe& key_count, std::int64_t window,
                             std::int64_t sinks, bool causal, std::int64_t activation, const Maybe& q_weight,
-                            const Maybe& q_bias, const Maybe& k_weight, const Maybe& k_bias) {
+                            const Maybe& q_bias, const Maybe& k_weight, const Maybe& k_bias, const Maybe& k_reference) {
     const auto get = [](const Maybe& x) { return x.value_or(at::Tensor()); };
-    const OperatorInput input{
-        q,
-        k,
-        v,
-        get(phi_q),
-        get(phi_k),
-        get(row_log_scale),
-        get(log_gate),
-        get(segment_start),
-        get(key_count),
-        window,
-        sinks,
-        causal,
-        {static_cast<kernels::Activation>(activation), get(q_weight), get(q_bias), get(k_weight), get(k_bias)}};
+    const OperatorInput input{q,
+                              k,
+                              v,
+                              get(phi_q),
+                              get(phi_k),
+                              get(row_log_scale),
+                              get(log_gate),
+                              get(segment_start),
+                              get(key_count),
+                              window,
+                              sinks,
+                              causal,
+                              {static_cast<kernels::Activation>(activation), get(q_weight), get(q_bias), get(k_weight),
+                               get(k_bias), get(k_reference)}};
     const Call call(input, kernel_dtype(input));
     const auto result = run_forward(call, 0, false);
     const auto& map = call.t.map;
     context->save_for_backward({call.t.q, call.t.k, call.t.v, call.t.phi_q, call.t.phi_k, call.t.row_log_scale, call.t.log_gate,
                                 call.t.segment_start, call.t.key_count, result.out, result.row_max, result.inverse_sum,
-                                map.q_weight, map.q_bias, map.k_weight, map.k_bias});
+                                map.q_weight, map.q_bias, map.k_weight, map.k_bias, map.k_reference});
     context->saved_data["activation"] = activation;
     context->saved_data["window"] = window;
     context->saved_data["sinks"] = sinks;
@@ -224,7 +228,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                               context->saved_data["sinks"].toInt(),
                               context->saved_data["causal"].toBool(),
                               {static_cast<kernels::Activation>(context->saved_data["activation"].toInt()), saved[12],
-                               saved[13], saved[14], saved[15]}};
+                               saved[13], saved[14], saved[15], saved[16]}};
     const Call call(input, kernel_dtype(input));
     const auto& s = call.arguments.shape;
     const auto options = call.t.q.options().dtype(at::kFloat);
@@ -287,7 +291,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
             map_gradients.q_weight,
             map_gradients.q_bias,
             map_gradients.k_weight,
-            map_gradients.k_bias};
+            map_gradients.k_bias,
+            {}};
   }
 };
 
@@ -302,7 +307,7 @@ at::Tensor attention_operator(const OperatorInput& i) {
   return AttentionFunction::apply(i.q, i.k, i.v, Maybe(i.phi_q), Maybe(i.phi_k), Maybe(i.row_log_scale), Maybe(i.log_gate),
                                   Maybe(i.segment_start), Maybe(i.key_count), i.window, i.sinks, i.causal,
                                   static_cast<std::int64_t>(i.map.activation), Maybe(i.map.q_weight), Maybe(i.map.q_bias),
-                                  Maybe(i.map.k_weight), Maybe(i.map.k_bias));
+                                  Maybe(i.map.k_weight), Maybe(i.map.k_bias), Maybe(i.map.k_reference));
 }
 
 OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation) {

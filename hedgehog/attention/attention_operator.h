@@ -10,16 +10,16 @@
 namespace hedgehog {
 
 /// A feature map that the kernel applies itself, in place of phi_q and phi_k: weights [H, M, D] and [G, M, D], biases [H, M]
-/// and [G, M], fp32. Any activation but kExp, causal.
+/// and [G, M], fp32. k_reference [B, G, N], kExp's alone: see kernels::FeatureMap; no gradient, it cancels.
 struct OperatorMap {
   kernels::Activation activation = kernels::Activation::kSplitSoftmax;
-  at::Tensor q_weight, q_bias, k_weight, k_bias;
+  at::Tensor q_weight, q_bias, k_weight, k_bias, k_reference;
 };
 
 /// Tensors of one call, shapes as in kernels/attention.h: q [B, H, N, D], k and v [B, G, N, D], phi_q [B, H, N, F],
 /// phi_k [B, G, N, F], row_log_scale [B, H, N], log_gate [B, G, N], segment_start int32 [B, N], key_count int32 [B].
-/// All but q, k, v may be undefined. q, k, v may be bf16: sums are fp32, and so are
-/// products but where the kernel is causal and the processor multiplies bf16.
+/// All but q, k, v may be undefined. q, k, v may be bf16: sums are fp32, and so are products but where the processor
+/// multiplies bf16.
 struct OperatorInput {
   at::Tensor q, k, v, phi_q, phi_k, row_log_scale, log_gate, segment_start, key_count;
   std::int64_t window = 0, sinks = 0;

@@ -91,8 +91,10 @@ at::Tensor Attention::continue_softmax(AttentionState& state, const AttentionInp
 at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInput& input) const {
   const std::int64_t rows = input.q.size(2), held = state.window_k.defined() ? state.window_k.size(2) : 0, total = held + rows;
   // With this many rows the window's old keys all leave, and of the new ones only the last window − 1 features are kept.
-  const bool mapped = maps_in_kernel() && rows >= std::max(kMappedRows, config_.window);
-  const auto fresh = mapped ? KeyFeatures{{}, {}, log_gate(input)} : key_features(input);
+  const bool mapped = rows >= std::max(kMappedRows, config_.window);
+  const bool exp = activation_of(config_.feature_map) == kernels::Activation::kExp;
+  const auto fresh = mapped ? KeyFeatures{{}, exp ? key_log_scales(input.k, k_weight_, k_bias_) : at::Tensor(), log_gate(input)}
+                            : key_features(input);
   const auto queries = mapped ? Features{} : feature_map(config_.feature_map, input.q, q_weight_, q_bias_);
   const auto own_phi = mapped ? at::Tensor() : joined(state.window_phi, fresh.phi);
   const auto own_scale = fresh.log_scale.defined() ? joined(state.window_log_scale, fresh.log_scale) : at::Tensor();
@@ -112,11 +114,15 @@ at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInpu
   RunningMaximum running;
   if (own_scale.defined()) {
     running = running_maximum(own_scale, {}, state.log_scale);
-    call.phi_k = own_phi * at::exp(own_scale - running.maximum).unsqueeze(-1);
+    if (mapped) {
+      call.map.k_reference = running.maximum;
+    } else {
+      call.phi_k = own_phi * at::exp(own_scale - running.maximum).unsqueeze(-1);
+    }
     call.log_gate = own_gate.defined() ? own_gate + running.log_gate : running.log_gate;
     if (hybrid()) {
-      call.row_log_scale =
-          call.row_log_scale + queries.log_scale + to_query_heads(running.maximum.slice(2, held, total), heads_);
+      call.row_log_scale = call.row_log_scale + to_query_heads(running.maximum.slice(2, held, total), heads_);
+      if (!mapped) call.row_log_scale = call.row_log_scale + queries.log_scale;
     }
   }
 

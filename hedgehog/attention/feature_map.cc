@@ -95,4 +95,22 @@ Features feature_map(const std::string& name, const at::Tensor& x, const at::Ten
   return features;
 }
 
+at::Tensor key_log_scales(const at::Tensor& k, const at::Tensor& weight, const at::Tensor& bias) {
+  const bool bf16 = k.scalar_type() == at::kBFloat16;
+  const auto keys = (bf16 ? k : k.to(at::kFloat)).detach(), rows = keys.stride(-1) == 1 ? keys : keys.contiguous();
+  const auto w = weight.detach().contiguous(), b = bias.detach().contiguous();
+  kernels::AttentionShape shape;
+  shape.batch = k.size(0);
+  shape.kv_heads = k.size(1);
+  shape.length = k.size(2);
+  shape.dim = k.size(3);
+  auto scales = at::empty({shape.batch, shape.kv_heads, shape.length}, w.options());
+  kernels::key_log_scales(shape,
+                          {rows.const_data_ptr(), bf16 ? kernels::Element::kBfloat16 : kernels::Element::kFloat32,
+                           rows.stride(0), rows.stride(1), rows.stride(2)},
+                          w.size(1), w.const_data_ptr<float>(), b.const_data_ptr<float>(), scales.mutable_data_ptr<float>(),
+                          torch_threads());
+  return scales;
+}
+
 }  // namespace hedgehog

@@ -28,4 +28,7 @@ kernels::Activation activation_of(const std::string& name);
 /// Features of x [batch, heads, length, D] with weight [heads, M, D] and bias [heads, M]. Differentiable in x, weight, bias.
 Features feature_map(const std::string& name, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
+/// max |W k + b| of every key, fp32 [batch, heads, length]: the exp map's log scales, without its features. No gradient.
+at::Tensor key_log_scales(const at::Tensor& k, const at::Tensor& weight, const at::Tensor& bias);
+
 }  // namespace hedgehog

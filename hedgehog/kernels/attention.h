@@ -70,19 +70,21 @@ enum class Activation {
   kExp,           // [exp(u − m), exp(−u − m)], m = max |u| of the row: a log scale that the caller has to carry
 };
 
-/// A map inside the operator, so that no [N, F] array is needed: φ(x) = activation(W x + b), F = 2·width, any activation but
-/// kExp.
+/// A map inside the operator, so that no [N, F] array is needed: φ(x) = activation(W x + b), F = 2·width.
 struct FeatureMap {
   Activation activation = Activation::kSplitSoftmax;
   std::int64_t width = 0;                              // M; 0: there is no map, φ is given or not needed
   const float *q_weight = nullptr, *q_bias = nullptr;  // [H, M, D], [H, M]
   const float *k_weight = nullptr, *k_bias = nullptr;  // [G, M, D], [G, M]
+  // kExp: r [B, G, length] contiguous, at least about max |W k_j + b|: φ(k_j) = exp(±u_j − r_j). Its queries' log scales m_i
+  // are added to ℓ_i; where r is a running maximum, r_{i−1} − r_i is for the caller to add to log γ_i and r_i to ℓ_i.
+  const float* k_reference = nullptr;
 };
 
 struct AttentionArguments {
   AttentionShape shape;
-  Rows q, k;  // [B, H, query_rows, D], [B, G, length, D]; only read for exact keys and the map. bf16: causal only
-  Rows v;     // [B, G, length, D]; of q's and k's element
+  Rows q, k;                          // [B, H, query_rows, D], [B, G, length, D]; only read for exact keys and the map
+  Rows v;                             // [B, G, length, D]; of q's and k's element
   Strided<const float> phi_q, phi_k;  // [B, H, query_rows, F], [B, G, length, F]; null when features = 0 or there is a map
   FeatureMap map;
   const float* row_log_scale = nullptr;         // ℓ [B, H, query_rows] contiguous; null: 0
@@ -95,7 +97,7 @@ struct AttentionArguments {
   std::int64_t prefix_rows = 0;
 };
 
-/// Forward. out [B, H, query_rows, D], fp32 or bf16 (fp32 where it is bidirectional); row_max and inverse_sum [B, H,
+/// Forward. out [B, H, query_rows, D], fp32 or bf16; row_max and inverse_sum [B, H,
 /// query_rows] contiguous are what backward needs: the row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where
 /// there is nothing to divide by). state_out (may be null, may equal state_in): the state after the non-sink key rows [0,
 /// absorb_end).

@@ -15,4 +15,9 @@ void activate(Activation activation, std::int64_t rows, std::int64_t width, cons
 void activate_backward(Activation activation, std::int64_t rows, std::int64_t width, const float* phi,
                        const float* phi_gradient, float* u_gradient, const ParallelFor& parallel_for);
 
+/// max |W k + b| of every key, [B, G, length] contiguous: kExp's log scales. k [B, G, length, D], weight [G, M, D], bias [G, M]
+/// or null.
+void key_log_scales(const AttentionShape& shape, const Rows& k, std::int64_t width, const float* weight, const float* bias,
+                    float* log_scales, const ParallelFor& parallel_for);
+
 }  // namespace hedgehog::kernels

@@ -168,11 +168,15 @@ TEST(Attention, ForwardIsTheUnshiftedFormula) {
 TEST(Attention, MapsInTheKernelGiveWhatFeaturesGive) {
   // operator_input() has φ as tensors, forward() leaves the maps to the kernel. Both are fp32. The gate's gradient sums
   // differences that cancel over all rows, hence its wider bound; the operator's own test holds it to fp64.
-  for (const auto& config : every_form()) {
+  auto forms = every_form();
+  for (const auto& name : feature_map_names()) {
+    forms.push_back({.kind = AttentionKind::kLinear, .feature_map = name, .causal = false});
+  }
+  for (const auto& config : forms) {
     for (const std::int64_t length : {1, 17, 64, 65, 200, 1100}) {
       for (const bool packed : {false, true}) {
-        SCOPED_TRACE(to_string(config.kind) + " " + config.feature_map + " " + std::to_string(length) +
-                     (packed ? " packed" : ""));
+        SCOPED_TRACE(to_string(config.kind) + " " + config.feature_map + (config.causal ? " " : " bidirectional ") +
+                     std::to_string(length) + (packed ? " packed" : ""));
         auto attention = perturbed(config, 5);
         auto input = random_rows(length, 6);
         if (packed) {

@@ -84,11 +84,12 @@ inline float activate_row_backward(Activation activation, std::int64_t width, co
 
 // activate_row for `columns` keys at once (a multiple of the vector's lanes): row m of u [width, columns] holds number m of
 // every key, so that maxima and sums run down the columns. u lies in the lower half of phi [2·width, columns], row width + m,
-// without the bias; both halves are written.
-inline void activate_columns(Activation activation, std::int64_t width, std::int64_t columns, const float* bias, float* phi) {
+// without the bias; both halves are written. reference [columns], kExp's alone: what is taken out in place of the maximum.
+inline void activate_columns(Activation activation, std::int64_t width, std::int64_t columns, const float* bias,
+                             const float* reference, float* phi) {
   const FloatTag d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const bool joint = activation == Activation::kJointSoftmax;
+  const bool joint = activation == Activation::kJointSoftmax, normalised = activation != Activation::kExp;
   const auto sign = hn::Set(d, joint ? 2.0f : 1.0f);
   for (std::int64_t j = 0; j < columns; j += lanes) {
     float *positive = phi + j, *negative = phi + width * columns + j;
@@ -102,6 +103,7 @@ inline void activate_columns(Activation activation, std::int64_t width, std::int
     }
     auto top = high, bottom = hn::Neg(low);
     if (joint) top = bottom = hn::Mul(sign, hn::Max(top, bottom));
+    if (!normalised) top = bottom = hn::LoadU(d, reference + j);
     auto positive_sum = hn::Zero(d), negative_sum = hn::Zero(d);
     for (std::int64_t m = 0; m < width; ++m) {
       const auto u = hn::Mul(sign, hn::LoadU(d, negative + m * columns));
@@ -111,6 +113,7 @@ inline void activate_columns(Activation activation, std::int64_t width, std::int
       hn::StoreU(up, d, positive + m * columns);
       hn::StoreU(down, d, negative + m * columns);
     }
+    if (!normalised) continue;
     if (joint) positive_sum = negative_sum = hn::Add(positive_sum, negative_sum);
     const auto up_scale = hn::Div(hn::Set(d, 1.0f), positive_sum), down_scale = hn::Div(hn::Set(d, 1.0f), negative_sum);
     for (std::int64_t m = 0; m < width; ++m) {

@@ -15,7 +15,7 @@ namespace hedgehog::kernels::HWY_NAMESPACE {
 void absorb_row_gradients(const BackwardArguments& arguments, std::int64_t b, std::int64_t g, const RowBlock& block,
                           std::int64_t next_absorbed, float* to, float* carry) {
 #if HEDGEHOG_HAS_HALF_MATH
-  if (takes_half(arguments.forward)) {
+  if (takes_half(arguments.forward.k)) {
     return absorb_row_gradients_in<HalfMath>(arguments, b, g, block, next_absorbed, to, carry);
   }
 #endif
@@ -24,7 +24,7 @@ void absorb_row_gradients(const BackwardArguments& arguments, std::int64_t b, st
 
 void block_backward(const BackwardArguments& arguments, std::int64_t b, std::int64_t g, const BackwardBlock& task) {
 #if HEDGEHOG_HAS_HALF_MATH
-  if (takes_half(arguments.forward)) return BlockBackward<HalfMath>(arguments, b, g, task).run();
+  if (takes_half(arguments.forward.k)) return BlockBackward<HalfMath>(arguments, b, g, task).run();
 #endif
   BlockBackward<FullMath>(arguments, b, g, task).run();
 }
@@ -33,8 +33,6 @@ void block_backward(const BackwardArguments& arguments, std::int64_t b, std::int
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-
-#include "hedgehog/kernels/cpu/bidirectional.h"
 
 #include <algorithm>
 #include <utility>
@@ -51,7 +49,7 @@ class BackwardPlan {
  public:
   BackwardPlan(const BackwardArguments& arguments, const ParallelFor& parallel_for)
       : arguments_(arguments), a_(arguments.forward), s_(a_.shape), parallel_for_(parallel_for) {
-    blocks_ = s_.features > 0 ? row_blocks(s_) : std::vector<RowBlock>{{0, s_.length, 0, nullptr}};
+    blocks_ = s_.features > 0 && s_.causal ? row_blocks(s_) : std::vector<RowBlock>{{0, s_.length, 0, nullptr}};
     count_ = static_cast<std::int64_t>(blocks_.size());
     if (count_ > 1) {
       states_ = block_states(a_, blocks_, parallel_for);
@@ -197,9 +195,6 @@ class BackwardPlan {
 
 void attention_backward(const AttentionArguments& arguments, const Rows& out, const Rows& out_gradient, const float* row_max,
                         const float* inverse_sum, const AttentionGradients& gradients, const ParallelFor& parallel_for) {
-  if (!arguments.shape.causal) {
-    return bidirectional_backward(arguments, out, out_gradient, inverse_sum, gradients, parallel_for);
-  }
   const BackwardArguments call{arguments, out, out_gradient, row_max, inverse_sum, gradients};
   BackwardPlan(call, parallel_for).run();
 }

@@ -47,6 +47,7 @@ class HeadForward {
   }
 
   void run(float* state_out, std::int64_t absorb_end) {
+    if (!s_.causal) return run_bidirectional();
     for (std::int64_t t0 = block_.begin; t0 < block_.end;) {
       const Tile tile = make_chunk_tile(head_, t0);
       if (s_.features > 0) state_.absorb(tile.n0);
@@ -61,6 +62,41 @@ class HeadForward {
   }
 
  private:
+  // Every row of a document sees all of its keys, padding left out.
+  void run_bidirectional() {
+    for (std::int64_t begin = 0; begin < s_.length;) {
+      const std::int64_t end = head_.document_end(begin);
+      state_.restart();
+      for_chunks(begin, head_.keys_end(begin, end), [this](std::int64_t first, std::int64_t last) { state_.add(first, last); });
+      for_chunks(begin, end, [this](std::int64_t t0, std::int64_t t1) {
+        Tile tile{};
+        tile.t0 = tile.n0 = t0;
+        tile.t1 = t1;
+        for (std::int64_t h = first_head_; h < last_head_; ++h) run_bidirectional_tile(tile, h);
+      });
+      begin = end;
+    }
+  }
+
+  void run_bidirectional_tile(const Tile& tile, std::int64_t h) {
+    const std::int64_t rows = tile.t1 - tile.t0, row_offset = (head_.b * s_.heads + h) * s_.length + tile.t0;
+    View<Number> q{};
+    if (a_.map.width > 0) q = Math::input(a_.q, head_.b, h, tile.t0, rows, s_.dim, query_memory_.get());
+    const View<Number> phi = queries_.of(tile, h, q);
+    Math::product(rows, s_.dim, s_.features, phi, state_.right(), numerator_.get(), out_row_, Store::kOverwrite);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      row_max_[row_offset + r] = 0;
+      write_output(r, dot_of(phi.data + r * phi.row, state_.sum().z(), s_.features), row_offset, h, tile.t0);
+    }
+  }
+
+  // Row r of the numerator, divided by its sum.
+  void write_output(std::int64_t r, float sum, std::int64_t row_offset, std::int64_t h, std::int64_t first_row) {
+    const float inverse = inverse_or_zero(sum);
+    inverse_sum_[row_offset + r] = inverse;
+    write_row(numerator_.get() + r * out_row_, s_.dim, inverse, out_, head_.b, h, first_row + r);
+  }
+
   void run_tile(const Tile& tile, std::int64_t h) {
     const std::int64_t rows = tile.t1 - tile.t0, q0 = tile.t0 - s_.query_begin;
     const std::int64_t row_offset = (head_.b * s_.heads + h) * s_.query_rows() + q0;
@@ -98,11 +134,7 @@ class HeadForward {
       weighted_values(tile);
     }
     if (linear && !state_.sum().empty()) add_state(rows, phi, plain ? nullptr : factors, sums);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const float inverse = inverse_or_zero(sums[r]);
-      inverse_sum_[row_offset + r] = inverse;
-      write_row(numerator_.get() + r * out_row_, s_.dim, inverse, out_, head_.b, h, q0 + r);
-    }
+    for (std::int64_t r = 0; r < rows; ++r) write_output(r, sums[r], row_offset, h, q0);
   }
 
   // numerator += factor · φ(q) S, sums += factor · φ(q)·z; null: all factors are 1.
@@ -132,7 +164,7 @@ class HeadForward {
     const RowRanges r = row_ranges(head_, tile, i);
     const bool linear = s_.features > 0 && (r.state || r.linear_end > r.linear_begin);
     const std::int64_t near = tile.near_column();
-    const float log_scale = a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[at];
+    const float log_scale = (a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[at]) + queries_.log_scales()[i - tile.t0];
     float top = linear ? log_scale : -3.0e38f;
     const auto raise = [&](std::int64_t begin, std::int64_t end) {
       if (begin < end) top = most_of(top, s_.scale * row_maximum(scores + begin, end - begin, -3.0e38f));
@@ -207,7 +239,7 @@ void causal_forward(const AttentionArguments& a, const MutableRows& out, float* 
                     std::int64_t absorb_end, std::int64_t b, std::int64_t g, std::int64_t first_head, std::int64_t last_head,
                     const RowBlock& block) {
 #if HEDGEHOG_HAS_HALF_MATH
-  if (takes_half(a)) {
+  if (takes_half(a.k)) {
     HeadForward<HalfMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
     return;
   }
@@ -231,7 +263,7 @@ void absorb_rows_in(const AttentionArguments& a, std::int64_t b, std::int64_t g,
 void absorb_rows(const AttentionArguments& a, std::int64_t b, std::int64_t g, std::int64_t begin, std::int64_t end,
                  float* state, float* carry) {
 #if HEDGEHOG_HAS_HALF_MATH
-  if (takes_half(a)) return absorb_rows_in<HalfMath>(a, b, g, begin, end, state, carry);
+  if (takes_half(a.k)) return absorb_rows_in<HalfMath>(a, b, g, begin, end, state, carry);
 #endif
   absorb_rows_in<FullMath>(a, b, g, begin, end, state, carry);
 }
@@ -242,7 +274,6 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 
 #include "hedgehog/kernels/cpu/attention_row.h"
-#include "hedgehog/kernels/cpu/bidirectional.h"
 #include "hedgehog/kernels/cpu/out_of_memory.h"
 
 #include <algorithm>
@@ -318,8 +349,7 @@ std::vector<float> block_states(const AttentionArguments& a, const std::vector<R
 void attention_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
                        float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for) {
   const AttentionShape& s = arguments.shape;
-  if (!s.causal) return bidirectional_forward(arguments, out, row_max, inverse_sum, parallel_for);
-  if (s.query_rows() == 1 && arguments.map.width == 0 && arguments.segment_start == nullptr) {
+  if (s.causal && s.query_rows() == 1 && arguments.map.width == 0 && arguments.segment_start == nullptr) {
     return attention_row(arguments, out, row_max, inverse_sum, state_out, absorb_end, parallel_for);
   }
   const std::int64_t group = s.heads / s.kv_heads, size = s.features * (s.dim + 1), heads = s.batch * s.kv_heads;
@@ -327,7 +357,7 @@ void attention_forward(const AttentionArguments& arguments, const MutableRows& o
     return arguments.state_in == nullptr ? nullptr : arguments.state_in + head * size;
   };
   const bool few = heads < kEnoughHeads;
-  const std::vector<RowBlock> blocks = few && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
+  const std::vector<RowBlock> blocks = few && s.causal && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
   if (blocks.size() > 1) {
     const auto count = static_cast<std::int64_t>(blocks.size());
     const std::vector<float> states = block_states(arguments, blocks, parallel_for);

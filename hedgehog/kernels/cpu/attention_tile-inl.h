@@ -50,6 +50,15 @@ struct KeyHead {
   }
 
   std::int64_t segment_of(std::int64_t row) const { return segment == nullptr ? 0 : segment[row]; }
+  // The end of the document that begins with row `begin`, and of those of its keys that are no padding.
+  std::int64_t document_end(std::int64_t begin) const {
+    std::int64_t end = begin + 1;
+    while (end < length && segment_of(end) == segment_of(begin)) ++end;
+    return end;
+  }
+  std::int64_t keys_end(std::int64_t begin, std::int64_t end) const {
+    return arguments.key_count == nullptr ? end : clamp(arguments.key_count[b], begin, end);
+  }
   // A_to − A_from, with A_{-1} = 0.
   float decay_between(std::int64_t from, std::int64_t to) const {
     if (decay == nullptr) return 0;

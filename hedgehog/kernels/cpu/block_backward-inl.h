@@ -61,12 +61,13 @@ class OutputGradient {
   std::int64_t row_offset(std::int64_t h, std::int64_t i) const { return (head_.b * a_.shape.heads + h) * head_.length + i; }
   float row_max(std::int64_t h, std::int64_t i) const { return arguments_.row_max[row_offset(h, i)]; }
   float inverse_sum(std::int64_t h, std::int64_t i) const { return arguments_.inverse_sum[row_offset(h, i)]; }
-  float log_scale(std::int64_t h, std::int64_t i) const {
-    return a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[row_offset(h, i)];
+  float log_scale(const Tile& tile, std::int64_t h, std::int64_t i) const {
+    return (a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[row_offset(h, i)]) + query_log_scales_[i - tile.t0];
   }
 
-  // Takes up a tile of one head: dy, a left side, and y·dy of its rows.
-  void set(const Tile& tile, std::int64_t h) {
+  // Takes up a tile of one head: dy, a left side, and y·dy of its rows. query_log_scales: of QueryFeatures.
+  void set(const Tile& tile, std::int64_t h, const float* query_log_scales) {
+    query_log_scales_ = query_log_scales;
     for (std::int64_t i = tile.t0; i < tile.t1; ++i) {
       dots_[i - tile.t0] = HWY_NAMESPACE::row_dot(arguments_.out, arguments_.out_gradient, head_.b, h, i, head_.dim);
     }
@@ -81,7 +82,7 @@ class OutputGradient {
     for (std::int64_t i = tile.t0; i < tile.t1; ++i) {
       float factor = 0;
       if (row_ranges(head_, tile, i).state) {
-        factor = std::exp(log_scale(h, i) - row_max(h, i) + head_.decay_between(tile.n0 - 1, i)) * inverse_sum(h, i);
+        factor = std::exp(log_scale(tile, h, i) - row_max(h, i) + head_.decay_between(tile.n0 - 1, i)) * inverse_sum(h, i);
       }
       set_row(i - tile.t0, factor);
     }
@@ -111,6 +112,7 @@ class OutputGradient {
   std::int64_t stride_;
   Buffer<Number> given_memory_, rows_;
   View<Number> given_{};
+  const float* query_log_scales_ = nullptr;
   float dots_[kTileRows], last_[kTileRows];
 };
 
@@ -146,7 +148,7 @@ void absorb_row_gradients_in(const BackwardArguments& arguments, std::int64_t b,
       View<Number> q{};
       if (a.map.width > 0) q = Math::input(a.q, b, h, tile.t0, rows, dim, query_memory.get());
       const View<Number> phi = queries.of(tile, h, q);
-      output.set(tile, h);
+      output.set(tile, h, queries.log_scales());
       output.set_state_rows(tile, h);
       add_rows<Math>(head, rows, phi, Math::sides(phi, rows, features, phi_memory.get(), scratch.get()).left_transposed,
                      Math::right(output.rows(), rows, dim, rows_memory.get()), output.last(), gradient);
@@ -192,8 +194,8 @@ class BlockBackward {
         sums_size_((s_.features + 2 * s_.dim) * kTileRows),
         sums_(kept_ * sums_size_),
         held_(kept_),
-        states_(s_.features > 0 ? tile_count(block_) * even(s_.features) * even(s_.dim) : 1),
-        state_z_(s_.features > 0 ? tile_count(block_) * s_.features : 1),
+        states_(s_.features > 0 ? kept_states() * even(s_.features) * even(s_.dim) : 1),
+        state_z_(s_.features > 0 ? kept_states() * s_.features : 1),
         temporary_(kTileRows * most(s_.dim, s_.features)),
         memory_(kWideParts * wide() + 3 * even(s_.features) * even(s_.dim)),
         key_map_memory_(2 * even(a_.map.width) * even(s_.dim)),
@@ -215,6 +217,7 @@ class BlockBackward {
   }
 
   void run() {
+    if (!s_.causal) return run_bidirectional();
     for (std::int64_t j = block_.begin; exact_ && j < block_.end; ++j) {
       fill_row(0, s_.dim, k_row(j));
       fill_row(0, s_.dim, v_row(j));
@@ -241,6 +244,7 @@ class BlockBackward {
   std::int64_t wide() const { return kTileRows * padded(most(most(s_.dim, s_.features), kTileRows)); }
 
   std::int64_t group() const { return s_.heads / s_.kv_heads; }
+  std::int64_t kept_states() const { return s_.causal ? tile_count(block_) : 1; }
   Tile tile(std::int64_t n) const { return make_chunk_tile(head_, block_.begin + n * kTileRows); }
 
   // Where the gradients of key row j are summed: this block's rows are its own, earlier ones go into the task's memory.
@@ -269,15 +273,59 @@ class BlockBackward {
     }
   }
 
-  // The states before each tile, transposed: right sides [D, F], and z.
+  // Each document by itself: its keys' sum, all its queries, then its keys.
+  void run_bidirectional() {
+    for (std::int64_t begin = 0; begin < s_.length;) {
+      const std::int64_t end = head_.document_end(begin), keys_end = head_.keys_end(begin, end);
+      ChunkState<Math> state(head_, chunks_, begin, nullptr);
+      for_chunks(begin, keys_end, [&state](std::int64_t first, std::int64_t last) { state.add(first, last); });
+      keep_state(0, state.sum());
+      take_state(0, true);
+      gradient_.restart();
+      for_chunks(begin, end, [this](std::int64_t t0, std::int64_t t1) {
+        Tile tile{};
+        tile.t0 = tile.n0 = t0;
+        tile.t1 = t1;
+        for (std::int64_t h = head_.g * group(); h < (head_.g + 1) * group(); ++h) run_bidirectional_head(tile, h);
+      });
+      for_chunks(begin, end, [&](std::int64_t first, std::int64_t last) {
+        if (first < keys_end) give_to_rows(first, least(last, keys_end));
+        if (last % kTileRows == 0 || last == s_.length) finish_keys(chunk_of(first));
+      });
+      begin = end;
+    }
+  }
+
+  void run_bidirectional_head(const Tile& tile, std::int64_t h) {
+    const std::int64_t rows = tile.t1 - tile.t0;
+    View<Number> q{};
+    if (needs_q_) q = Math::input(a_.q, head_.b, h, tile.t0, rows, s_.dim, query_memory_);
+    const View<Number> phi = queries_.of(tile, h, q);
+    output_.set(tile, h, queries_.log_scales());
+    output_.set_plain_rows(tile, h);
+    state_gradients(tile, phi, Math::sides(phi, rows, s_.features, features_memory_, features_right_memory_).left_transposed,
+                    Math::right(output_.rows(), rows, s_.dim, dy_right_memory_), Store::kOverwrite);
+    const bool mapped = finish_queries(tile, h, q, phi);
+    if (gradients_.q) write_queries(tile, h, mapped);
+  }
+
+  // The state before tile n, transposed: a right side [D, F], and z.
+  void keep_state(std::int64_t n, const StateSum& state) {
+    const View<float> sum = state.s();
+    Math::right_transposed(Math::left(sum.data, sum.row, s_.features, s_.dim, state_left_memory_), s_.features, s_.dim,
+                           s_.features, states_.get() + n * even(s_.features) * even(s_.dim));
+    std::memcpy(state_z_.get() + n * s_.features, state.z(), sizeof(float) * static_cast<std::size_t>(s_.features));
+  }
+  void take_state(std::int64_t n, bool there) {
+    z_ = there ? state_z_.get() + n * s_.features : nullptr;
+    state_ = {states_.get() + (there ? n * even(s_.features) * even(s_.dim) : 0), s_.features};
+  }
+
   void keep_states(std::int64_t tiles) {
     ChunkState<Math> state(head_, chunks_, block_.absorbed, block_.state);
     for (std::int64_t n = 0; n < tiles; ++n) {
       state.absorb(tile(n).n0);
-      const View<float> sum = state.sum().s();
-      Math::right_transposed(Math::left(sum.data, sum.row, s_.features, s_.dim, state_left_memory_), s_.features, s_.dim,
-                             s_.features, states_.get() + n * even(s_.features) * even(s_.dim));
-      std::memcpy(state_z_.get() + n * s_.features, state.sum().z(), sizeof(float) * static_cast<std::size_t>(s_.features));
+      keep_state(n, state.sum());
     }
   }
 
@@ -298,9 +346,7 @@ class BlockBackward {
   void run_tile(const Tile& tile, std::int64_t n) {
     tile_decay(head_, tile, relative_.get());
     if (tile.sinks > 0) sinks_.set(tile.sink_begin, tile.sinks);
-    const bool has_state = s_.features > 0 && tile.n0 > 0;
-    z_ = has_state ? state_z_.get() + n * s_.features : nullptr;
-    state_ = {states_.get() + (has_state ? n * even(s_.features) * even(s_.dim) : 0), s_.features};
+    take_state(n, s_.features > 0 && tile.n0 > 0);
     for (std::int64_t h = head_.g * group(); h < (head_.g + 1) * group(); ++h) run_head(tile, h);
   }
 
@@ -319,7 +365,7 @@ class BlockBackward {
       near_products<Math>(
           tile, tile.t1, s_.dim, q, [this](std::int64_t chunk) { return chunks_.keys(chunk); }, weights_.get(), strip_row_);
     }
-    output_.set(tile, h);
+    output_.set(tile, h, queries_.log_scales());
     // All of a plain row's factors are one: 1/Σ, which dy can carry.
     if (plain_) output_.set_plain_rows(tile, h);
     const View<Number> dy = plain_ ? output_.rows() : output_.dy();
@@ -369,16 +415,16 @@ class BlockBackward {
     });
     const Sides<Number> phi_sides = Math::sides(phi, rows, s_.features, features_memory_, features_right_memory_);
     add_to_chunk(s_.features, phi_sides.left_transposed, given.right, feature_sums(chunk));
-    if (z_ != nullptr) state_gradients(tile, phi, phi_sides.left_transposed, dy.right);
+    if (z_ != nullptr) state_gradients(tile, phi, phi_sides.left_transposed, dy.right, Store::kAdd);
     const bool mapped = finish_queries(tile, h, q, phi);
     if (gradients_.q) write_queries(tile, h, mapped);
   }
 
-  // What the state's part of the rows gives: dφ(q) += S dy (z's part is left to finish_queries), dS and dz. rows: of
+  // What the state's part of the rows gives: dφ(q) (+)= S dy (z's part is left to finish_queries), dS and dz. rows: of
   // output_.rows(), as a right side.
-  void state_gradients(const Tile& tile, View<Number> phi, View<Number> phi_transposed, View<Number> rows) {
+  void state_gradients(const Tile& tile, View<Number> phi, View<Number> phi_transposed, View<Number> rows, Store store) {
     const std::int64_t count = tile.t1 - tile.t0;
-    Math::product(count, s_.features, s_.dim, output_.rows(), state_, feature_gradients_.get(), feature_row_, Store::kAdd);
+    Math::product(count, s_.features, s_.dim, output_.rows(), state_, feature_gradients_.get(), feature_row_, store);
     add_rows<Math>(head_, count, phi, phi_transposed, rows, output_.last(), gradient_);
   }
 
@@ -453,7 +499,7 @@ class BlockBackward {
     exact(r.exact_begin, r.linear_begin);
     exact(r.linear_end, r.row_end);
     if (s_.features > 0) {
-      const float factor = std::exp(output_.log_scale(h, i) - top) * inverse;
+      const float factor = std::exp(output_.log_scale(tile, h, i) - top) * inverse;
       const std::int64_t count = r.linear_end - r.linear_begin;
       const float* keys = head_.decay == nullptr ? nullptr : relative_.get() + (r.linear_begin - near);
       const float own = head_.decay == nullptr ? 0 : relative_.get()[i - tile.n0];
@@ -505,7 +551,8 @@ class BlockBackward {
                 [this](std::int64_t chunk) { return feature_sums(chunk); });
     if (z_ != nullptr) {
       output_.set_state_rows(tile, h);
-      state_gradients(tile, phi, phi_sides.left_transposed, Math::right(output_.rows(), rows, s_.dim, dy_right_memory_));
+      state_gradients(tile, phi, phi_sides.left_transposed, Math::right(output_.rows(), rows, s_.dim, dy_right_memory_),
+                      Store::kAdd);
     }
     return finish_queries(tile, h, q, phi);
   }

@@ -36,6 +36,16 @@ inline std::int64_t chunks_kept(const AttentionShape& s) {
   return all_keys_exact(s) ? all : least(all, (s.window + kTileRows - 1) / kTileRows + 2);
 }
 
+// Calls body(begin, end) for the parts of rows [begin, end) in each chunk.
+template <class Body>
+inline void for_chunks(std::int64_t begin, std::int64_t end, const Body& body) {
+  for (std::int64_t row = begin; row < end;) {
+    const std::int64_t next = least((chunk_of(row) + 1) * kTileRows, end);
+    body(row, next);
+    row = next;
+  }
+}
+
 // Calls body(first row, rows, near columns that these rows may see) for steps of a tile's rows.
 template <class Body>
 inline void for_row_steps(const Tile& tile, const Body& body) {
@@ -106,11 +116,6 @@ class FarKeys {
   Buffer<Number> input_, rows_memory_, transposed_memory_;
 };
 
-// bf16 inputs where the processor multiplies them; all else is fp32.
-inline bool takes_half(const AttentionArguments& a) {
-  return HEDGEHOG_HAS_HALF_MATH != 0 && a.k.element == Element::kBfloat16 && has_bf16_products();
-}
-
 // φ of a tile's queries: given, or made by the map.
 template <class Math>
 class QueryFeatures {
@@ -148,10 +153,12 @@ class QueryFeatures {
     for (std::int64_t r = 0; r < rows; ++r) {
       float* u = projected_.get() + r * projected_row_;
       if (map_.q_bias != nullptr) scale_row(map_.q_bias + h * width, width, 1, true, u);
-      activate_row<Math>(map_.activation, width, u, exponentials_.get(), features_.get() + r * row());
+      log_scales_[r] = activate_row<Math>(map_.activation, width, u, exponentials_.get(), features_.get() + r * row());
     }
     return {features_.get(), row()};
   }
+  // kExp's log scale of each of the tile's rows, 0 for other maps.
+  const float* log_scales() const { return log_scales_; }
 
  private:
   // Of φ; padded, so that consecutive rows stay out of the same cache sets.
@@ -163,6 +170,7 @@ class QueryFeatures {
   Buffer<Number> maps_;
   Buffer<float> projected_, exponentials_;
   Buffer<Number> features_;
+  float log_scales_[kTileRows] = {};
 };
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE

@@ -115,8 +115,13 @@ class KeyChunks {
                                  phi);
     } else {
       Math::product(width, kTileRows, head_.dim, map_, keys, phi + width * kTileRows, kTileRows, Store::kOverwrite);
+      float reference[kTileRows] = {};
+      if (a.map.k_reference != nullptr) {
+        const float* from = a.map.k_reference + (head_.b * a.shape.kv_heads + head_.g) * head_.length + begin;
+        std::memcpy(reference, from, sizeof(float) * static_cast<std::size_t>(rows));
+      }
       activate_columns(a.map.activation, width, kTileRows, a.map.k_bias == nullptr ? nullptr : a.map.k_bias + head_.g * width,
-                       phi);
+                       reference, phi);
     }
     if constexpr (Math::kPair > 1) {
       Math::left(phi, kTileRows, head_.features, kTileRows, memory);
@@ -173,6 +178,7 @@ class StateSum {
     }
   }
   void added() { empty_ = false; }
+  void restart() { clear(); }
 
   // To [F, D + 1].
   void write(float* to) const {
@@ -236,8 +242,13 @@ class ChunkState {
     }
   }
 
- private:
-  // Rows [first, end) of one chunk. What does not fit into pairs gets the weight 0.
+  // Forgets all, for the next document of a bidirectional call.
+  void restart() {
+    sum_.restart();
+    changed_ = true;
+  }
+
+  // Adds rows [first, end) of one chunk, decayed to row end − 1. What does not fit into pairs gets the weight 0.
   void add(std::int64_t first, std::int64_t end) {
     const std::int64_t chunk = chunk_of(first), begin = chunk * kTileRows;
     const std::int64_t at = (first - begin) / Math::kPair * Math::kPair, count = end - begin - at;
@@ -262,8 +273,10 @@ class ChunkState {
     }
     Math::product(head_.features, head_.dim, count, phi, values, sum_.s_memory(), sum_.s().row, Store::kAdd);
     sum_.added();
+    changed_ = true;
   }
 
+ private:
   const KeyHead& head_;
   KeyChunks<Math>& chunks_;
   StateSum sum_;

@@ -301,6 +301,11 @@ struct HalfMath {
 };
 #endif
 
+// bf16 inputs where the processor multiplies them; all else is fp32.
+inline bool takes_half(const Rows& k) {
+  return HEDGEHOG_HAS_HALF_MATH != 0 && k.element == Element::kBfloat16 && has_bf16_products();
+}
+
 }  // namespace hedgehog::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
