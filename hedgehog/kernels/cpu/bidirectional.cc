@@ -1,5 +1,6 @@
 // See bidirectional.h. Each document [begin, end) of a row is a problem of its own; padded keys are left out of S and z.
 #include "hedgehog/kernels/cpu/bidirectional.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/bidirectional.cc"
@@ -135,7 +136,7 @@ void bidirectional_forward(const AttentionArguments& arguments, Strided<float> o
   const AttentionShape& s = arguments.shape;
   parallel_for(s.batch * s.kv_heads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
-      HWY_DYNAMIC_DISPATCH(bidirectional_forward_head)
+      HEDGEHOG_DISPATCH(bidirectional_forward_head)
       (arguments, out, row_max, inverse_sum, task / s.kv_heads, task % s.kv_heads);
     }
   });
@@ -146,7 +147,7 @@ void bidirectional_backward(const AttentionArguments& arguments, Strided<const f
   const AttentionShape& s = arguments.shape;
   parallel_for(s.batch * s.kv_heads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
-      HWY_DYNAMIC_DISPATCH(bidirectional_backward_head)
+      HEDGEHOG_DISPATCH(bidirectional_backward_head)
       (arguments, out, out_gradient, inverse_sum, gradients, task / s.kv_heads, task % s.kv_heads);
     }
   });

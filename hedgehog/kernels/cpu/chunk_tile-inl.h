@@ -7,7 +7,9 @@
 #define HEDGEHOG_KERNELS_CPU_CHUNK_TILE_INL_H_
 #endif
 
+#include "hedgehog/kernels/cpu/instruction_set.h"
 #include "hedgehog/kernels/cpu/key_chunks-inl.h"
+#include "hedgehog/kernels/cpu/product_amx.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
@@ -111,9 +113,10 @@ class FarKeys {
   Buffer<Number> input_, rows_memory_, transposed_memory_;
 };
 
-// bf16 inputs where the processor multiplies them; all else is fp32.
+// bf16 inputs where the chosen instruction set multiplies them; all else is fp32.
 inline bool takes_half(const AttentionArguments& a) {
-  return HEDGEHOG_HAS_HALF_MATH != 0 && a.k.element == Element::kBfloat16 && has_bf16_products();
+  return HEDGEHOG_HAS_HALF_MATH != 0 && a.k.element == Element::kBfloat16 &&
+         chosen_instruction_set() >= InstructionSet::kAvx512Bf16;
 }
 
 // φ of a tile's queries: given, or made by the map.

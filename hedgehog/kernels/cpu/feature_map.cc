@@ -1,5 +1,6 @@
 // See kernels/feature_map.h.
 #include "hedgehog/kernels/feature_map.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/feature_map.cc"
@@ -38,14 +39,14 @@ HWY_EXPORT(activate_backward_rows);
 void activate(Activation activation, std::int64_t rows, std::int64_t width, const float* u, float* phi, float* log_scale,
               const ParallelFor& parallel_for) {
   parallel_for(rows, [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(activate_rows)(activation, begin, end, width, u, phi, log_scale);
+    HEDGEHOG_DISPATCH(activate_rows)(activation, begin, end, width, u, phi, log_scale);
   });
 }
 
 void activate_backward(Activation activation, std::int64_t rows, std::int64_t width, const float* phi,
                        const float* phi_gradient, float* u_gradient, const ParallelFor& parallel_for) {
   parallel_for(rows, [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(activate_backward_rows)(activation, begin, end, width, phi, phi_gradient, u_gradient);
+    HEDGEHOG_DISPATCH(activate_backward_rows)(activation, begin, end, width, phi, phi_gradient, u_gradient);
   });
 }
 
