@@ -166,10 +166,11 @@ TEST(TileProduct, SumsAnElementInOneOrderWhateverTheBlocks) {
       tile.c.erase(tile.c.begin(), tile.c.begin() + i * whole.c_row + j);
       const std::vector<float> found = tile.by(by_imitated_tiles);
       for (std::int64_t r = 0; r < kTileSide; ++r) {
-        ASSERT_EQ(
-            std::memcmp(found.data() + r * whole.c_row, expected.data() + (i + r) * whole.c_row + j, sizeof(float) * kTileSide),
-            0)
-            << "tile at " << i << ", " << j << ", row " << r;
+        for (std::int64_t n = 0; n < kTileSide; ++n) {
+          ASSERT_EQ(found[static_cast<std::size_t>(r * whole.c_row + n)],
+                    expected[static_cast<std::size_t>((i + r) * whole.c_row + j + n)])
+              << "tile at " << i << ", " << j << ", row " << r << ", column " << n;
+        }
       }
     }
   }
