@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include "hedgehog/base/error.h"
+#include "hedgehog/kernels/attention.h"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -57,6 +58,7 @@ void add_common_options(CLI::App& verb, CommonOptions& options) {
 
 void apply(const CommonOptions& options) {
   check(options.device == "cpu", "no CUDA device: this build has none; use --device cpu");
+  kernels::instruction_set();  // a wrong HEDGEHOG_ISA is told now, not after minutes of other work
   if (options.threads > 0) at::set_num_threads(options.threads);
   at::manual_seed(options.seed);
 }

@@ -1,6 +1,7 @@
 // hedgehog info [MODEL]: what a model is made of; without one, the version and the machine.
 #include "cli/command.h"
 #include "hedgehog/base/error.h"
+#include "hedgehog/kernels/attention.h"
 #include "hedgehog/models/adapter.h"
 #include "hedgehog/tokenizer/tokenizer.h"
 
@@ -32,11 +33,8 @@ std::string processor_name() {
 
 json machine_fields() {
   const auto memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  return {{"processor", processor_name()},
-          {"isa", at::get_cpu_capability()},
-          {"threads", at::get_num_threads()},
-          {"bf16_is_fast", bf16_is_fast()},
-          {"memory_bytes", memory}};
+  return {{"processor", processor_name()},    {"isa", kernels::instruction_set()}, {"libtorch_isa", at::get_cpu_capability()},
+          {"threads", at::get_num_threads()}, {"bf16_is_fast", bf16_is_fast()},    {"memory_bytes", memory}};
 }
 
 json architecture_fields(const LlamaConfig& config) {

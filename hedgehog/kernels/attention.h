@@ -130,7 +130,7 @@ void attention_distillation(const AttentionArguments& arguments, std::int64_t te
                             float* cross_entropy, float* entropy, Strided<float> phi_q_gradient, Strided<float> phi_k_gradient,
                             const ParallelFor& parallel_for);
 
-/// The instruction set that the kernels run on here: "AVX2", "AVX3", "EMU128", ...
+/// The instruction set that the kernels run on: "avx2", "avx512-bf16", ... The best, or HEDGEHOG_ISA's (Error if it is none).
 const char* instruction_set();
 
 }  // namespace hedgehog::kernels

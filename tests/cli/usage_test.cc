@@ -61,6 +61,13 @@ TEST(Failure, ThereIsNoCudaDevice) {
   EXPECT_NE(error_line(run_program({"info", "--device", "abacus"}), 2).find("abacus"), std::string::npos);
 }
 
+TEST(Failure, SaysWhichInstructionSetsThereAre) {
+  const std::string line = error_line(run_program({"info"}, {"HEDGEHOG_ISA=abacus"}), 1);
+  EXPECT_NE(line.find("abacus"), std::string::npos) << line;
+  const auto json = nlohmann::json::parse(run_program({"info", "--json"}, {"HEDGEHOG_ISA="}).out);
+  EXPECT_NE(line.find(json["machine"]["isa"].get<std::string>()), std::string::npos) << line;
+}
+
 TEST(Failure, NamesTheFileThatIsMissingOrBroken) {
   const TemporaryFolder folder;
   const std::string model = folder / "model";
@@ -111,6 +118,7 @@ TEST(Info, WithoutAModelTellsOfTheMachine) {
   EXPECT_EQ(json["seed"], 5);
   EXPECT_EQ(json["machine"]["threads"], 1);
   EXPECT_TRUE(json["machine"]["bf16_is_fast"].is_boolean());
+  EXPECT_TRUE(json["machine"]["isa"].is_string());
   EXPECT_GT(json["peak_memory_bytes"], 1 << 20);
   EXPECT_GE(json["seconds"], 0.0);
 }

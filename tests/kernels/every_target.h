@@ -1,23 +1,21 @@
 // Runs a test's body with every instruction set that was compiled and that this machine has.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <hwy/targets.h>
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
-#include <cstdint>
+#include <gtest/gtest.h>
 
 namespace hedgehog::kernels {
 
 template <typename Body>
 void on_every_target(const Body& body) {
-  for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    SCOPED_TRACE(hwy::TargetName(target));
+  const InstructionSet before = chosen_instruction_set();
+  for (const InstructionSet set : instruction_sets()) {
+    use_instruction_set(set);
+    SCOPED_TRACE(name_of(set));
     body();
   }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  use_instruction_set(before);
 }
 
 }  // namespace hedgehog::kernels

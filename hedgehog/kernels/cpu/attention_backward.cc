@@ -1,4 +1,5 @@
 // Backward of kernels/attention.h: the blocks of a call, what they hand to each other, and their tasks.
+#include "hedgehog/kernels/cpu/instruction_set.h"
 #include "hedgehog/kernels/cpu/row_block.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -16,6 +17,7 @@ void absorb_row_gradients(const BackwardArguments& arguments, std::int64_t b, st
                           std::int64_t next_absorbed, float* to, float* carry) {
 #if HEDGEHOG_HAS_HALF_MATH
   if (takes_half(arguments.forward.k)) {
+    const TileScope tiles;
     return absorb_row_gradients_in<HalfMath>(arguments, b, g, block, next_absorbed, to, carry);
   }
 #endif
@@ -24,7 +26,10 @@ void absorb_row_gradients(const BackwardArguments& arguments, std::int64_t b, st
 
 void block_backward(const BackwardArguments& arguments, std::int64_t b, std::int64_t g, const BackwardBlock& task) {
 #if HEDGEHOG_HAS_HALF_MATH
-  if (takes_half(arguments.forward.k)) return BlockBackward<HalfMath>(arguments, b, g, task).run();
+  if (takes_half(arguments.forward.k)) {
+    const TileScope tiles;
+    return BlockBackward<HalfMath>(arguments, b, g, task).run();
+  }
 #endif
   BlockBackward<FullMath>(arguments, b, g, task).run();
 }
@@ -62,7 +67,7 @@ class BackwardPlan {
     parallel_for_(heads() * count_, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t task = begin; task < end; ++task) {
         const std::int64_t head = task / count_;
-        HWY_DYNAMIC_DISPATCH(block_backward)
+        HEDGEHOG_DISPATCH(block_backward)
         (arguments_, head / s_.kv_heads, head % s_.kv_heads, tasks_[static_cast<std::size_t>(task)]);
       }
     });
@@ -94,7 +99,7 @@ class BackwardPlan {
     parallel_for_(heads() * (count_ - 1), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t task = begin; task < end; ++task) {
         const std::int64_t head = task / (count_ - 1), n = task % (count_ - 1) + 1;
-        HWY_DYNAMIC_DISPATCH(absorb_row_gradients)
+        HEDGEHOG_DISPATCH(absorb_row_gradients)
         (arguments_, head / s_.kv_heads, head % s_.kv_heads, block(n), next_absorbed(n),
          state_gradients_.data() + (head * count_ + n - 1) * size, carries.data() + head * count_ + n);
       }

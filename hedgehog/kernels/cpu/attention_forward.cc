@@ -1,4 +1,5 @@
 // Forward of kernels/attention.h: a tile of query rows at a time, weights of a tile only, the linear state carried along.
+#include "hedgehog/kernels/cpu/instruction_set.h"
 #include "hedgehog/kernels/cpu/row_block.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -240,6 +241,7 @@ void causal_forward(const AttentionArguments& a, const MutableRows& out, float* 
                     const RowBlock& block) {
 #if HEDGEHOG_HAS_HALF_MATH
   if (takes_half(a.k)) {
+    const TileScope tiles;
     HeadForward<HalfMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
     return;
   }
@@ -263,7 +265,10 @@ void absorb_rows_in(const AttentionArguments& a, std::int64_t b, std::int64_t g,
 void absorb_rows(const AttentionArguments& a, std::int64_t b, std::int64_t g, std::int64_t begin, std::int64_t end,
                  float* state, float* carry) {
 #if HEDGEHOG_HAS_HALF_MATH
-  if (takes_half(a.k)) return absorb_rows_in<HalfMath>(a, b, g, begin, end, state, carry);
+  if (takes_half(a.k)) {
+    const TileScope tiles;
+    return absorb_rows_in<HalfMath>(a, b, g, begin, end, state, carry);
+  }
 #endif
   absorb_rows_in<FullMath>(a, b, g, begin, end, state, carry);
 }
@@ -287,10 +292,6 @@ HWY_EXPORT(absorb_rows);
 
 void throw_out_of_memory() {
   throw std::bad_alloc();
-}
-
-const char* instruction_set() {
-  return hwy::TargetName(hwy::SupportedTargets() & -hwy::SupportedTargets() & HWY_TARGETS);
 }
 
 namespace {
@@ -327,7 +328,7 @@ std::vector<float> block_states(const AttentionArguments& a, const std::vector<R
   parallel_for(heads * (count - 1), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t head = task / (count - 1), n = task % (count - 1) + 1;
-      HWY_DYNAMIC_DISPATCH(absorb_rows)
+      HEDGEHOG_DISPATCH(absorb_rows)
       (a, head / s.kv_heads, head % s.kv_heads, blocks[static_cast<std::size_t>(n - 1)].absorbed,
        blocks[static_cast<std::size_t>(n)].absorbed, states.data() + (head * count + n) * size,
        carries.data() + head * count + n);
@@ -368,7 +369,7 @@ void attention_forward(const AttentionArguments& arguments, const MutableRows& o
         // Block 0's too is the copy: state_out may be state_in.
         block.state = n == 0 && arguments.state_in == nullptr ? nullptr : states.data() + (head * count + n) * size;
         float* last = n == count - 1 && state_out != nullptr ? state_out + head * size : nullptr;
-        HWY_DYNAMIC_DISPATCH(causal_forward)
+        HEDGEHOG_DISPATCH(causal_forward)
         (arguments, out, row_max, inverse_sum, last, absorb_end, head / s.kv_heads, g, g * group, (g + 1) * group, block);
       }
     });
@@ -380,7 +381,7 @@ void attention_forward(const AttentionArguments& arguments, const MutableRows& o
   parallel_for(s.batch * s.heads / step, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t b = task * step / s.heads, h = task * step % s.heads, g = h / group, head = b * s.kv_heads + g;
-      HWY_DYNAMIC_DISPATCH(causal_forward)
+      HEDGEHOG_DISPATCH(causal_forward)
       (arguments, out, row_max, inverse_sum, state_out == nullptr ? nullptr : state_out + head * size, absorb_end, b, g, h,
        h + step, {s.query_begin, s.length, 0, state_of(head)});
     }

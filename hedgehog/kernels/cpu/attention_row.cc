@@ -1,5 +1,6 @@
 // See attention_row.h.
 #include "hedgehog/kernels/cpu/attention_row.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/attention_row.cc"
@@ -152,7 +153,7 @@ void attention_row(const AttentionArguments& arguments, const MutableRows& out, 
   const AttentionShape& s = arguments.shape;
   parallel_for(s.batch * s.kv_heads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
-      HWY_DYNAMIC_DISPATCH(row_forward)
+      HEDGEHOG_DISPATCH(row_forward)
       (arguments, out, row_max, inverse_sum, state_out, absorb_end, task / s.kv_heads, task % s.kv_heads);
     }
   });

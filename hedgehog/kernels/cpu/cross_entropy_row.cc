@@ -1,5 +1,6 @@
 // log-sum-exp in two passes over a row that fits into the second-level cache, then loss and gradient in a third.
 #include "hedgehog/kernels/cpu/cross_entropy_row.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/cross_entropy_row.cc"
@@ -105,7 +106,7 @@ HWY_EXPORT(row);
 
 RowLoss cross_entropy_row(float* logits, const float* teacher_logits, std::size_t count, std::size_t target,
                           float teacher_factor, float scale) {
-  return HWY_DYNAMIC_DISPATCH(row)(logits, teacher_logits, count, target, teacher_factor, scale);
+  return HEDGEHOG_DISPATCH(row)(logits, teacher_logits, count, target, teacher_factor, scale);
 }
 
 }  // namespace hedgehog::kernels

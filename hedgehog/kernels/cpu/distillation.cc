@@ -2,6 +2,7 @@
 // attention's rows, the loss, and its gradient for the feature products, d(−Σ_j p_ij log a_ij) / d(φ(q_i)·φ(k_j)) = (a_ij −
 // p_ij) / φ(q_i)·φ(k_j).
 #include "hedgehog/kernels/attention.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/distillation.cc"
@@ -169,7 +170,7 @@ void attention_distillation(const AttentionArguments& arguments, std::int64_t te
   const AttentionShape& s = arguments.shape;
   parallel_for(s.batch * s.heads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
-      HWY_DYNAMIC_DISPATCH(distil_head)
+      HEDGEHOG_DISPATCH(distil_head)
       (arguments, teacher_window, gradient_scale, cross_entropy, entropy, phi_q_gradient, phi_k_gradient, task / s.heads,
        task % s.heads);
     }

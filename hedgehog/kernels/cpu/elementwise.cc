@@ -1,6 +1,7 @@
 // RMSNorm, SwiGLU and rotary loops, compiled once for each instruction set that Highway targets; each is one template for
 // fp32 and bf16.
 #include "hedgehog/kernels/cpu/elementwise.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
 #include <cmath>
 
@@ -161,23 +162,23 @@ HWY_EXPORT(swiglu_backward_target);
 HWY_EXPORT(rotate_rows_target);
 
 void rms_norm_rows(const RmsNormRows& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(rms_norm_rows_target)(args, begin, end);
+  HEDGEHOG_DISPATCH(rms_norm_rows_target)(args, begin, end);
 }
 
 void rms_norm_backward_rows(const RmsNormBackwardRows& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(rms_norm_backward_rows_target)(args, begin, end);
+  HEDGEHOG_DISPATCH(rms_norm_backward_rows_target)(args, begin, end);
 }
 
 void swiglu_range(const Swiglu& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(swiglu_target)(args, begin, end);
+  HEDGEHOG_DISPATCH(swiglu_target)(args, begin, end);
 }
 
 void swiglu_backward_range(const SwigluBackward& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(swiglu_backward_target)(args, begin, end);
+  HEDGEHOG_DISPATCH(swiglu_backward_target)(args, begin, end);
 }
 
 void rotate_rows(const RotateRows& args, std::int64_t begin, std::int64_t end) {
-  HWY_DYNAMIC_DISPATCH(rotate_rows_target)(args, begin, end);
+  HEDGEHOG_DISPATCH(rotate_rows_target)(args, begin, end);
 }
 
 }  // namespace hedgehog::kernels

@@ -1,5 +1,6 @@
 // See kernels/feature_map.h.
 #include "hedgehog/kernels/feature_map.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/feature_map.cc"
@@ -55,7 +56,10 @@ void head_log_scales(const AttentionShape& s, const Rows& k, std::int64_t width,
 void all_log_scales(const AttentionShape& s, const Rows& k, std::int64_t width, const float* weight, const float* bias,
                     std::int64_t b, std::int64_t g, float* log_scales) {
 #if HEDGEHOG_HAS_HALF_MATH
-  if (takes_half(k)) return head_log_scales<HalfMath>(s, k, width, weight, bias, b, g, log_scales);
+  if (takes_half(k)) {
+    const TileScope tiles;
+    return head_log_scales<HalfMath>(s, k, width, weight, bias, b, g, log_scales);
+  }
 #endif
   head_log_scales<FullMath>(s, k, width, weight, bias, b, g, log_scales);
 }
@@ -74,14 +78,14 @@ HWY_EXPORT(all_log_scales);
 void activate(Activation activation, std::int64_t rows, std::int64_t width, const float* u, float* phi, float* log_scale,
               const ParallelFor& parallel_for) {
   parallel_for(rows, [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(activate_rows)(activation, begin, end, width, u, phi, log_scale);
+    HEDGEHOG_DISPATCH(activate_rows)(activation, begin, end, width, u, phi, log_scale);
   });
 }
 
 void activate_backward(Activation activation, std::int64_t rows, std::int64_t width, const float* phi,
                        const float* phi_gradient, float* u_gradient, const ParallelFor& parallel_for) {
   parallel_for(rows, [&](std::int64_t begin, std::int64_t end) {
-    HWY_DYNAMIC_DISPATCH(activate_backward_rows)(activation, begin, end, width, phi, phi_gradient, u_gradient);
+    HEDGEHOG_DISPATCH(activate_backward_rows)(activation, begin, end, width, phi, phi_gradient, u_gradient);
   });
 }
 
@@ -89,7 +93,7 @@ void key_log_scales(const AttentionShape& shape, const Rows& k, std::int64_t wid
                     float* log_scales, const ParallelFor& parallel_for) {
   parallel_for(shape.batch * shape.kv_heads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t head = begin; head < end; ++head) {
-      HWY_DYNAMIC_DISPATCH(all_log_scales)
+      HEDGEHOG_DISPATCH(all_log_scales)
       (shape, k, width, weight, bias, head / shape.kv_heads, head % shape.kv_heads, log_scales + head * shape.length);
     }
   });

@@ -11,6 +11,8 @@
 #include "hedgehog/kernels/cpu/buffer-inl.h"
 #include "hedgehog/kernels/cpu/element-inl.h"
 #include "hedgehog/kernels/cpu/gemm_tile-inl.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
+#include "hedgehog/kernels/cpu/product_amx.h"
 #include "hedgehog/kernels/cpu/product_bf16.h"
 #include "hedgehog/kernels/cpu/row_block.h"
 #include "hedgehog/kernels/cpu/row_operations-inl.h"
@@ -301,9 +303,10 @@ struct HalfMath {
 };
 #endif
 
-// bf16 inputs where the processor multiplies them; all else is fp32.
+// bf16 inputs where the chosen instruction set multiplies them; all else is fp32.
 inline bool takes_half(const Rows& k) {
-  return HEDGEHOG_HAS_HALF_MATH != 0 && k.element == Element::kBfloat16 && has_bf16_products();
+  return HEDGEHOG_HAS_HALF_MATH != 0 && k.element == Element::kBfloat16 &&
+         chosen_instruction_set() >= InstructionSet::kAvx512Bf16;
 }
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE

@@ -1,4 +1,5 @@
 #include "hedgehog/kernels/cpu/matvec.h"
+#include "hedgehog/kernels/cpu/instruction_set.h"
 
 // The accumulators below are arrays of vectors, which vectors of unknown size cannot form.
 #ifndef HWY_DISABLED_TARGETS
@@ -123,11 +124,11 @@ HWY_EXPORT(run);
 HWY_EXPORT(target);
 
 void matvec(const Matvec& operation, std::int64_t first, std::int64_t last) {
-  HWY_DYNAMIC_DISPATCH(run)(operation, first, last);
+  HEDGEHOG_DISPATCH(run)(operation, first, last);
 }
 
 const char* matvec_target() {
-  return HWY_DYNAMIC_DISPATCH(target)();
+  return HEDGEHOG_DISPATCH(target)();
 }
 
 }  // namespace hedgehog::kernels

@@ -2,6 +2,8 @@
 // for.
 #include "hedgehog/kernels/cpu/product_bf16.h"
 
+#include "hedgehog/kernels/cpu/product_amx.h"
+
 #include <cstring>
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
@@ -20,16 +22,8 @@ namespace {
 
 constexpr std::int64_t kLanes = 16;
 
-struct Block {
-  std::int64_t pairs;
-  const std::uint16_t* a;
-  std::int64_t a_row;
-  const std::uint32_t* b;
-  std::int64_t b_row;
-  float* c;
-  std::int64_t c_row;
+struct Block : Bf16Product {
   __mmask16 tail;  // lanes of the last vector that exist
-  bool add;
 };
 
 inline __attribute__((always_inline)) int pair_at(const std::uint16_t* numbers) {
@@ -96,11 +90,10 @@ __attribute__((noinline)) void multiply_panel(std::int64_t m, Block block) {
   }
 }
 
-}  // namespace
-
-void product_bf16(std::int64_t m, std::int64_t n, std::int64_t pairs, const std::uint16_t* a, std::int64_t a_row,
-                  const std::uint32_t* b, std::int64_t b_row, float* c, std::int64_t c_row, bool add) {
-  Block block{pairs, a, a_row, b, b_row, c, c_row, 0, add};
+void multiply_vectors(const Bf16Product& product) {
+  Block block{product, 0};
+  const std::int64_t m = product.m;
+  std::int64_t n = product.n;
   while (n > 0) {
     const std::int64_t vectors = n >= 4 * kLanes ? 4 : (n + kLanes - 1) / kLanes;
     const std::int64_t last = n - (vectors - 1) * kLanes;
@@ -125,7 +118,19 @@ void product_bf16(std::int64_t m, std::int64_t n, std::int64_t pairs, const std:
   }
 }
 
+}  // namespace
+
 #pragma GCC pop_options
+
+void product_bf16(std::int64_t m, std::int64_t n, std::int64_t pairs, const std::uint16_t* a, std::int64_t a_row,
+                  const std::uint32_t* b, std::int64_t b_row, float* c, std::int64_t c_row, bool add) {
+  const Bf16Product product{m, n, pairs, a, a_row, b, b_row, c, c_row, add};
+  if (in_tile_scope()) {
+    product_amx(product, multiply_vectors);
+  } else {
+    multiply_vectors(product);
+  }
+}
 
 bool has_bf16_products() {
   static const bool has =

@@ -1,11 +1,11 @@
-// C (+)= A B of bf16 numbers with fp32 sums, where the processor multiplies bf16 itself (AVX-512 BF16).
+// C (+)= A B of bf16 numbers with fp32 sums, where the processor multiplies bf16 itself (AVX-512 BF16, and AMX in a TileScope).
 #pragma once
 
 #include <cstdint>
 
 namespace hedgehog::kernels {
 
-/// Whether product_bf16 may be called here.
+/// Whether product_bf16 may be called on this processor.
 bool has_bf16_products();
 
 /// C [m, n] fp32, added to when `add`. The numbers along k lie in pairs: A [m, 2·pairs] with rows a_row numbers apart; B
