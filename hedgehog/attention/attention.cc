@@ -207,6 +207,7 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
   };
   DistillationLoss loss;
   std::vector<at::Tensor> roots, gradients;
+  at::Tensor softmax_output;  // comes with the weights' loss
   const auto add_root = [&](const at::Tensor& root, const at::Tensor& gradient) {
     if (!root.defined() || !gradient.defined() || !root.requires_grad()) return;
     roots.push_back(root);
@@ -214,19 +215,22 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
   };
   const double rows = static_cast<double>(input.q.size(0) * input.q.size(1) * input.q.size(2));
   if (weights_factor != 0) {
-    const auto call = operator_input(input);
+    const auto call = mapped_input(input);
     const at::NoGradGuard guard;
-    const auto output = distillation_operator(call, teacher_window, gradient_scale * weights_factor / rows);
+    const auto output = distillation_operator(call, teacher_window, gradient_scale * weights_factor / rows, output_factor != 0);
     loss.cross_entropy = output.cross_entropy.mean(at::kDouble).item<double>();
     loss.kl = loss.cross_entropy - output.entropy.mean(at::kDouble).item<double>();
-    add_root(call.phi_q, output.phi_q);
-    add_root(call.phi_k, output.phi_k);
+    softmax_output = output.teacher;
+    add_root(q_weight_, output.map.q_weight);
+    add_root(q_bias_, output.map.q_bias);
+    add_root(k_weight_, output.map.k_weight);
+    add_root(k_bias_, output.map.k_bias);
     add_root(call.row_log_scale, output.row_log_scale);
     add_root(call.log_gate, output.log_gate);
   }
   if (output_factor != 0) {
     const auto y = attention_operator(mapped_input(input)).to(at::kFloat);
-    const auto wanted = target();
+    const auto wanted = softmax_output.defined() ? softmax_output.to(at::kFloat) : target();
     const auto error = (y - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12);
     loss.output_error = error.item<double>();
     if (learns) add_root(error, at::full({}, gradient_scale * output_factor));

@@ -173,6 +173,20 @@ at::Tensor gate_gradient(const at::Tensor& q_dot, const at::Tensor& of_keys) {
   return (of_rows - of_keys).to(at::kDouble).flip(-1).cumsum(-1).flip(-1).to(at::kFloat);
 }
 
+// Tensors for the map's gradients, and their addresses in `to`.
+OperatorMap map_gradients(const OperatorMap& map, kernels::AttentionGradients& to) {
+  OperatorMap gradients;
+  const auto make = [](const at::Tensor& like, at::Tensor& gradient) {
+    gradient = at::empty_like(like);
+    return gradient.mutable_data_ptr<float>();
+  };
+  to.q_weight = make(map.q_weight, gradients.q_weight);
+  to.q_bias = make(map.q_bias, gradients.q_bias);
+  to.k_weight = make(map.k_weight, gradients.k_weight);
+  to.k_bias = make(map.k_bias, gradients.k_bias);
+  return gradients;
+}
+
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
   // A tensor that a custom function may lack has to be optional: an undefined one is refused.
@@ -240,21 +254,14 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const auto of_keys = exact ? at::kFloat : kernel;
     auto dv = rows_first(call.t.v, s.kv_heads, s.length, s.dim, of_keys);
     at::Tensor dq, dk, dphi_q, dphi_k, dscale, dgate, q_dot, k_dot;
-    OperatorMap map_gradients;
+    OperatorMap of_map;
     if (exact || mapped) {
       dq = rows_first(call.t.q, s.heads, s.length, s.dim, kernel);
       dk = rows_first(call.t.k, s.kv_heads, s.length, s.dim, of_keys);
     }
     kernels::AttentionGradients to;
     if (mapped) {
-      const auto make = [](const at::Tensor& like, at::Tensor& gradient) {
-        gradient = at::empty_like(like);
-        return gradient.mutable_data_ptr<float>();
-      };
-      to.q_weight = make(call.t.map.q_weight, map_gradients.q_weight);
-      to.q_bias = make(call.t.map.q_bias, map_gradients.q_bias);
-      to.k_weight = make(call.t.map.k_weight, map_gradients.k_weight);
-      to.k_bias = make(call.t.map.k_bias, map_gradients.k_bias);
+      of_map = map_gradients(call.t.map, to);
     } else if (s.features > 0) {
       dphi_q = at::empty({s.batch, s.heads, s.length, s.features}, options);
       dphi_k = at::empty({s.batch, s.kv_heads, s.length, s.features}, options);
@@ -275,24 +282,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     if (call.t.row_log_scale.defined()) dscale = q_dot;
     if (call.t.log_gate.defined()) dgate = gate_gradient(q_dot, k_dot);
     const auto as_input = [dtype](const at::Tensor& x) { return x.defined() ? x.to(dtype) : x; };
-    return {as_input(dq),
-            as_input(dk),
-            as_input(dv),
-            dphi_q,
-            dphi_k,
-            dscale,
-            dgate,
-            {},
-            {},
-            {},
-            {},
-            {},
-            {},
-            map_gradients.q_weight,
-            map_gradients.q_bias,
-            map_gradients.k_weight,
-            map_gradients.k_bias,
-            {}};
+    return {as_input(dq), as_input(dk), as_input(dv),    dphi_q,        dphi_k,          dscale,        dgate, {}, {}, {}, {},
+            {},           {},           of_map.q_weight, of_map.q_bias, of_map.k_weight, of_map.k_bias, {}};
   }
 };
 
@@ -316,30 +307,45 @@ OperatorOutput continue_operator(const OperatorInput& input, const OperatorConti
   return {result.out.to(input.q.scalar_type()), result.state};
 }
 
-DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale) {
-  const Call call(input, at::kFloat);
+DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,
+                                         bool wants_teacher) {
+  const Call call(input, kernel_dtype(input));
   const auto& s = call.arguments.shape;
   check(s.features > 0, "distillation: softmax attention has no feature maps to learn");
   check(s.causal, "distillation: the weights' cross-entropy is causal");
-  const auto options = call.t.q.options();
+  const auto options = call.t.q.options().dtype(at::kFloat);
   DistillationOutput output;
   output.cross_entropy = at::empty({s.batch, s.heads, s.length}, options);
   output.entropy = at::empty({s.batch, s.heads, s.length}, options);
-  at::Tensor dphi_k_heads;
+  kernels::DistillationResult result;
+  result.cross_entropy = output.cross_entropy.mutable_data_ptr<float>();
+  result.entropy = output.entropy.mutable_data_ptr<float>();
+  if (wants_teacher) {
+    output.teacher = rows_first(call.t.q, s.heads, s.length, s.dim, call.t.q.scalar_type());
+    result.teacher = output_rows(output.teacher);
+  }
+  kernels::AttentionGradients to;
+  at::Tensor q_dot, k_dot;
   if (gradient_scale != 0) {
-    output.phi_q = at::empty({s.batch, s.heads, s.length, s.features}, options);
-    dphi_k_heads = at::empty({s.batch, s.heads, s.length, s.features}, options);
+    if (call.t.map.q_weight.defined()) {
+      output.map = map_gradients(call.t.map, to);
+    } else {
+      output.phi_q = at::empty({s.batch, s.heads, s.length, s.features}, options);
+      output.phi_k = at::empty({s.batch, s.kv_heads, s.length, s.features}, options);
+      to.phi_q = strided<float>(output.phi_q);
+      to.phi_k = strided<float>(output.phi_k);
+    }
+    if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
+      q_dot = at::empty({s.batch, s.heads, s.length}, options);
+      k_dot = at::empty({s.batch, s.kv_heads, s.length}, options);
+      to.q_dot = q_dot.mutable_data_ptr<float>();
+      to.k_dot = k_dot.mutable_data_ptr<float>();
+    }
   }
-  kernels::attention_distillation(call.arguments, teacher_window, static_cast<float>(gradient_scale),
-                                  output.cross_entropy.mutable_data_ptr<float>(), output.entropy.mutable_data_ptr<float>(),
-                                  strided<float>(output.phi_q), strided<float>(dphi_k_heads), torch_threads());
-  if (gradient_scale == 0) return output;
-  output.phi_k = dphi_k_heads.reshape({s.batch, s.kv_heads, -1, s.length, s.features}).sum(2);
-  if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
-    const auto of_rows = (call.t.phi_q * output.phi_q).sum(-1);
-    if (call.t.row_log_scale.defined()) output.row_log_scale = of_rows;
-    if (call.t.log_gate.defined()) output.log_gate = gate_gradient(of_rows, (call.t.phi_k * output.phi_k).sum(-1));
-  }
+  kernels::attention_distillation(call.arguments, teacher_window, static_cast<float>(gradient_scale), result, to,
+                                  torch_threads());
+  if (q_dot.defined() && call.t.row_log_scale.defined()) output.row_log_scale = q_dot;
+  if (q_dot.defined() && call.t.log_gate.defined()) output.log_gate = gate_gradient(q_dot, k_dot);
   return output;
 }
 

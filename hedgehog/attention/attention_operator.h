@@ -46,11 +46,16 @@ struct OperatorOutput {
 };
 OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation);
 
-/// The weights' cross-entropy of arXiv 2402.04347, equation 4, per row, with its gradients for the features.
+/// The weights' cross-entropy of arXiv 2402.04347, equation 4, per row, with the gradients of Σ cross_entropy · gradient_scale:
+/// for the map's tensors or, where these are given, for the features.
 struct DistillationOutput {
-  at::Tensor cross_entropy, entropy;                 // [B, H, N]
-  at::Tensor phi_q, phi_k, row_log_scale, log_gate;  // gradients of Σ cross_entropy · gradient_scale; undefined if that is 0
+  at::Tensor cross_entropy, entropy;                 // fp32 [B, H, N]
+  at::Tensor teacher;                                // softmax's output [B, H, N, D] in q's dtype; undefined: not asked for
+  at::Tensor phi_q, phi_k, row_log_scale, log_gate;  // gradients; undefined where there is no such input
+  OperatorMap map;                                   // gradients
 };
-DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale);
+/// gradient_scale 0: no gradients. `wants_teacher`: softmax's output too.
+DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,
+                                         bool wants_teacher = false);
 
 }  // namespace hedgehog

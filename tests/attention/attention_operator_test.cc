@@ -175,8 +175,11 @@ TEST(AttentionOperator, ARowWithoutAnyWeightIsZero) {
 
 class Distillation : public ::testing::TestWithParam<InputShape> {};
 
-TEST_P(Distillation, LossAndGradientsAreTheDefinitions) {
-  auto input = random_input(GetParam(), 11);
+// Loss, softmax's output and all gradients against the definitions'; with q, k, v in `dtype`.
+void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFloat) {
+  const bool half = dtype == at::kBFloat16;
+  auto input = random_input(shape, 11);
+  for (auto* x : {&input.q, &input.k, &input.v}) *x = x->to(dtype);
   for (auto* x : {&input.phi_q, &input.phi_k, &input.row_log_scale, &input.log_gate}) {
     if (x->defined()) x->requires_grad_(true);
   }
@@ -192,14 +195,16 @@ TEST_P(Distillation, LossAndGradientsAreTheDefinitions) {
     const auto expected = -(p * at::where(p.gt(0), a, at::ones({}, at::kDouble)).log()).sum(-1);
     const auto entropy = -(p * at::where(p.gt(0), p, at::ones({}, at::kDouble)).log()).sum(-1);
     torch::autograd::backward({expected.sum() * 0.25}, {});
-    const auto found = distillation_operator(input, teacher_window, 0.25);
-    EXPECT_LE(relative_error(found.cross_entropy + 1, expected + 1), 2e-5);
-    EXPECT_LE(relative_error(found.entropy + 1, entropy + 1), 2e-5);
+    const auto found = distillation_operator(input, teacher_window, 0.25, true);
+    EXPECT_LE(relative_error(found.cross_entropy + 1, expected + 1), half ? 1e-2 : 2e-5);
+    EXPECT_LE(relative_error(found.entropy + 1, entropy + 1), half ? 1e-2 : 2e-5);
+    EXPECT_LE(relative_error(found.teacher, by_definition(teacher)), half ? 1e-2 : 1e-5);
     const auto compare = [&](const at::Tensor& gradient, at::Tensor& leaf, const char* name) {
       if (!leaf.defined()) return;
       ASSERT_TRUE(gradient.defined()) << name;
       const auto wanted = leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
-      EXPECT_LE((gradient - wanted).abs().max().item<double>(), 1e-4 * std::max(1e-3, wanted.abs().max().item<double>()))
+      EXPECT_LE((gradient - wanted).abs().max().item<double>(),
+                (half ? 2e-2 : 1e-4) * std::max(1e-3, wanted.abs().max().item<double>()))
           << name;
       leaf.mutable_grad() = at::Tensor();
     };
@@ -207,7 +212,28 @@ TEST_P(Distillation, LossAndGradientsAreTheDefinitions) {
     compare(found.phi_k, input.phi_k, "phi_k");
     compare(found.row_log_scale, input.row_log_scale, "row_log_scale");
     compare(found.log_gate, input.log_gate, "log_gate");
+    const auto loss_alone = distillation_operator(input, teacher_window, 0);
+    EXPECT_TRUE(at::equal(loss_alone.cross_entropy, found.cross_entropy));
   }
+}
+
+TEST_P(Distillation, LossAndGradientsAreTheDefinitions) {
+  expect_distillation(GetParam());
+}
+
+TEST_P(Distillation, TakesBf16) {
+  expect_distillation(GetParam(), at::kBFloat16);
+}
+
+TEST(DistillationOperator, IsTheDefinitionOnEveryInstructionSet) {
+  kernels::on_every_target([] {
+    for (const InputShape& shape :
+         {InputShape{.length = 150, .packed = true}, InputShape{.length = 100, .window = 9, .sinks = 3, .gate = true}}) {
+      SCOPED_TRACE(shape.describe());
+      expect_distillation(shape);
+      expect_distillation(shape, at::kBFloat16);
+    }
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(

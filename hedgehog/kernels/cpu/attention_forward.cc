@@ -29,7 +29,7 @@ class HeadForward {
         decay_memory_(a_.log_gate == nullptr ? 1 : s_.length),
         head_(a_, b, g, decay_memory_.get()),
         exact_(s_.window > 0 || s_.sinks > 0 || a_.prefix_rows > 0 || all_keys_exact(s_)),
-        chunks_(head_, chunks_kept(s_), exact_, false),
+        chunks_(head_, chunks_kept(s_), {.keys = exact_}),
         state_(head_, chunks_, block.absorbed, block.state),
         block_(block),
         strip_row_(padded(chunks_kept(s_) * kTileRows + s_.sinks + a_.prefix_rows)),
@@ -254,7 +254,7 @@ void absorb_rows_in(const AttentionArguments& a, std::int64_t b, std::int64_t g,
                     float* to, float* carry) {
   Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : a.shape.length);
   const KeyHead head(a, b, g, decay_memory.get());
-  KeyChunks<Math> chunks(head, 1, false, false);
+  KeyChunks<Math> chunks(head, 1, {});
   ChunkState<Math> state(head, chunks, begin, nullptr);
   state.absorb(end);
   state.sum().write(to);

@@ -124,18 +124,6 @@ inline float row_dot(const Rows& x, const Rows& y, std::int64_t b, std::int64_t 
   return dot_of(x.at<float>(b, h, i), y.at<float>(b, h, i), n);
 }
 
-// Keys with rows as columns, so that products over them read B in rows: k [D, stride], φ(k) [F, stride], v [D, stride].
-struct TransposedKeys {
-  Buffer<float> memory;
-  std::int64_t stride;
-
-  TransposedKeys(std::int64_t rows, std::int64_t width, const float* from, std::int64_t from_row)
-      : memory(width * padded(rows)), stride(padded(rows)) {
-    if (from != nullptr) transpose(rows, width, from, from_row, memory.get(), stride);
-  }
-  const float* column(std::int64_t row) const { return memory.get() + row; }
-};
-
 // a_j of the near rows relative to row n0 − 1, where the state is referenced.
 inline void tile_decay(const KeyHead& head, const Tile& tile, float* relative) {
   if (head.decay == nullptr) return;

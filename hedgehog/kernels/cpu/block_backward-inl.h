@@ -9,6 +9,7 @@
 #endif
 
 #include "hedgehog/kernels/cpu/chunk_tile-inl.h"
+#include "hedgehog/kernels/cpu/map_backward-inl.h"
 
 #include <type_traits>
 
@@ -177,9 +178,11 @@ class BlockBackward {
         plain_(!exact_ && head_.decay == nullptr && head_.segment == nullptr && a_.row_log_scale == nullptr),
         needs_q_(exact_ || a_.map.width > 0),
         kept_(chunks_kept(s_)),
-        chunks_(head_, kept_, exact_, true),
+        chunks_(head_, kept_,
+                {.keys = exact_, .values_transposed = true, .key_rows = needs_q_, .feature_rows = s_.features > 0}),
         queries_(head_, g * group(), (g + 1) * group()),
         output_(arguments, head_),
+        map_backward_(head_),
         gradient_(head_, task.state_gradient),
         sinks_(head_, a_.k, a_.v, s_.sinks),
         strip_row_(padded(kept_ * kTileRows + s_.sinks)),
@@ -205,7 +208,7 @@ class BlockBackward {
     Number* memory = memory_.get();
     for (Number** part :
          {&query_memory_, &dy_transposed_memory_, &dy_right_memory_, &query_transposed_memory_, &query_right_memory_,
-          &features_memory_, &features_right_memory_, &projected_memory_, &strip_left_memory_, &strip_right_memory_}) {
+          &features_memory_, &features_right_memory_, &strip_left_memory_, &strip_right_memory_}) {
       *part = memory;
       memory += wide();
     }
@@ -239,7 +242,7 @@ class BlockBackward {
   }
 
  private:
-  static constexpr std::int64_t kWideParts = 10;
+  static constexpr std::int64_t kWideParts = 9;
   // Numbers of a part of the memory for sides: a tile of rows of any width that occurs.
   std::int64_t wide() const { return kTileRows * padded(most(most(s_.dim, s_.features), kTileRows)); }
 
@@ -559,31 +562,22 @@ class BlockBackward {
 
   // dφ(q) is complete but for z's part: to the caller, or through the map to dq, dW, db. Returns whether dq has got a part.
   bool finish_queries(const Tile& tile, std::int64_t h, View<Number> q, View<Number> phi) {
-    const std::int64_t rows = tile.t1 - tile.t0, width = a_.map.width, n = h - head_.g * group(), du_row = even(width);
-    Number* du = projected_memory_;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const Number* phi_row = phi.data + r * phi.row;
-      float* dphi = feature_gradients_.get() + r * feature_row_;
-      float dots = 0;
-      if (width > 0) {
-        dots = activate_row_backward<Math>(a_.map.activation, width, phi_row, dphi, z_, output_.last()[r], du + r * du_row,
-                                           task_.q_bias + n * width);
-        if (Math::kPair > 1 && width % 2 != 0) du[r * du_row + width] = 0;
-      } else {
-        if (z_ != nullptr) scale_row(z_, s_.features, output_.last()[r], true, dphi);
-        if (gradients_.q_dot != nullptr) dots = dot_of(phi_row, dphi, s_.features);
-        scale_row(dphi, s_.features, 1, false, gradients_.phi_q.at(head_.b, h, tile.t0 + r));
-      }
-      if (gradients_.q_dot != nullptr) gradients_.q_dot[output_.row_offset(h, tile.t0 + r)] = dots;
+    const std::int64_t rows = tile.t1 - tile.t0, width = a_.map.width, n = h - head_.g * group();
+    float* dots = gradients_.q_dot == nullptr ? nullptr : gradients_.q_dot + output_.row_offset(h, tile.t0);
+    if (width > 0) {
+      const View<Number> du = map_backward_.queries(rows, phi, feature_gradients_.get(), feature_row_, z_, output_.last(), q,
+                                                    task_.q_weight + n * width * s_.dim, task_.q_bias + n * width, dots);
+      Math::product(rows, s_.dim, width, du, query_maps_.get()[n], query_gradients_.get(), query_row_,
+                    exact_ ? Store::kAdd : Store::kOverwrite);
+      return true;
     }
-    if (width == 0) return false;
-    const View<Number> gradient{du, du_row};
-    Math::product(rows, s_.dim, width, gradient, query_maps_.get()[n], query_gradients_.get(), query_row_,
-                  exact_ ? Store::kAdd : Store::kOverwrite);
-    Math::product(width, s_.dim, rows,
-                  Math::sides(gradient, rows, width, features_memory_, features_right_memory_).left_transposed,
-                  Math::right(q, rows, s_.dim, query_right_memory_), task_.q_weight + n * width * s_.dim, s_.dim, Store::kAdd);
-    return true;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      float* dphi = feature_gradients_.get() + r * feature_row_;
+      if (z_ != nullptr) scale_row(z_, s_.features, output_.last()[r], true, dphi);
+      if (dots != nullptr) dots[r] = dot_of(phi.data + r * phi.row, dphi, s_.features);
+      scale_row(dphi, s_.features, 1, false, gradients_.phi_q.at(head_.b, h, tile.t0 + r));
+    }
+    return false;
   }
 
   void write_queries(const Tile& tile, std::int64_t h, bool any) {
@@ -620,10 +614,8 @@ class BlockBackward {
     const View<Number> phi = chunks_.features_left(chunk);
     const float* dphi = feature_sums(chunk);
     if (gradients_.k_dot != nullptr) {
-      float dots[kTileRows] = {};
-      for (std::int64_t f = 0; f < s_.features; ++f) {
-        multiply_add_row(phi.data + f * kTileRows, dphi + f * kTileRows, kTileRows, dots);
-      }
+      float dots[kTileRows];
+      chunk_dots(s_.features, phi.data, dphi, dots);
       for (std::int64_t r = 0; r < rows; ++r) {
         const std::int64_t j = begin + r;
         float* to = j >= block_.begin ? gradients_.k_dot + (head_.b * s_.kv_heads + head_.g) * s_.length + j
@@ -639,13 +631,9 @@ class BlockBackward {
       }
       return;
     }
-    float* du = temporary_.get();  // [width, kTileRows], zeros behind the last row
-    activate_columns_backward(a_.map.activation, width, kTileRows, phi.data, dphi, du);
-    for (std::int64_t m = 0; m < width; ++m) task_.k_bias[m] += row_sum(du + m * kTileRows, rows);
+    const float* du = map_backward_.keys(rows, phi, dphi, chunks_.key_rows(chunk), task_.k_weight, task_.k_bias);
     Math::product(s_.dim, rows, width, key_map_, Math::right_of_fp32(du, kTileRows, width, kTileRows, strip_right_memory_),
                   key_sums(chunk), kTileRows, Store::kAdd);
-    Math::product(width, s_.dim, rows, Math::left(du, kTileRows, width, kTileRows, strip_left_memory_), chunks_.key_rows(chunk),
-                  task_.k_weight, s_.dim, Store::kAdd);
   }
 
   // The reverse of ChunkState::absorb over key rows [begin, end): their gradients, then dS back to row begin − 1.
@@ -699,6 +687,7 @@ class BlockBackward {
   KeyChunks<Math> chunks_;
   QueryFeatures<Math> queries_;
   OutputGradient<Math> output_;
+  MapBackward<Math> map_backward_;
   StateSum gradient_;
   FarKeys<Math> sinks_;
   std::int64_t strip_row_;
@@ -713,8 +702,8 @@ class BlockBackward {
   Buffer<Number> memory_, key_map_memory_, query_maps_memory_;
   Buffer<View<Number>> query_maps_;
   Number *query_memory_, *dy_transposed_memory_, *dy_right_memory_, *query_transposed_memory_, *query_right_memory_,
-      *features_memory_, *features_right_memory_, *projected_memory_, *strip_left_memory_, *strip_right_memory_,
-      *state_left_memory_, *state_right_memory_, *state_transposed_memory_;
+      *features_memory_, *features_right_memory_, *strip_left_memory_, *strip_right_memory_, *state_left_memory_,
+      *state_right_memory_, *state_transposed_memory_;
   View<Number> state_{}, key_map_{};  // of the tile: Sᵀ, a right side [D, F]
   const float* z_ = nullptr;          // of the tile's state; null: the tile has none
 };

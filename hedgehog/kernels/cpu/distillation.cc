@@ -1,158 +1,200 @@
-// The weights' cross-entropy of kernels/attention.h: exact softmax rows of one tile of queries at a time beside this
-// attention's rows, the loss, and its gradient for the feature products, d(−Σ_j p_ij log a_ij) / d(φ(q_i)·φ(k_j)) = (a_ij −
-// p_ij) / φ(q_i)·φ(k_j).
+// The weights' distillation of kernels/attention.h: for a tile of query rows at a time, softmax's scores and this attention's
+// products over all keys that it sees, the rows' losses, and the gradients back through the maps.
 #include "hedgehog/kernels/attention.h"
+#include "hedgehog/kernels/cpu/distillation_task.h"
 #include "hedgehog/kernels/cpu/instruction_set.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "hedgehog/kernels/cpu/distillation.cc"
 #include <hwy/foreach_target.h>
 
-#include "hedgehog/kernels/cpu/attention_tile-inl.h"
+#include "hedgehog/kernels/cpu/chunk_tile-inl.h"
+#include "hedgehog/kernels/cpu/distillation_row-inl.h"
+#include "hedgehog/kernels/cpu/map_backward-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// A weight below this counts as this in the loss and pulls no further: the logarithm stays finite for maps that give exact
-// zeros.
-constexpr float kLeastWeight = 1e-12f;
+template <class Math>
+class TaskDistillation {
+  using Number = typename Math::Number;
 
-struct RowLoss {
-  float cross_entropy, entropy;
-};
+ public:
+  TaskDistillation(const DistillationCall& call, const DistillationTask& task)
+      : call_(call),
+        a_(call.arguments),
+        s_(a_.shape),
+        task_(task),
+        decay_memory_(a_.log_gate == nullptr ? 1 : s_.length),
+        head_(a_, task.b, task.h / (s_.heads / s_.kv_heads), decay_memory_.get()),
+        wanted_(call.gradient_scale != 0),
+        chunks_(head_, chunk_of(task.end - 1) + 1,
+                {.keys = true,
+                 .values = static_cast<bool>(call.output.teacher),
+                 .key_rows = wanted_ && a_.map.width > 0,
+                 .feature_rows = wanted_}),
+        queries_(head_, task.h, task.h + 1),
+        map_backward_(head_),
+        strip_row_(padded(task.end)),
+        scores_(kTileRows * strip_row_),
+        products_(kTileRows * strip_row_),
+        relative_(strip_row_),
+        feature_row_(padded(s_.features)),
+        feature_gradients_(kTileRows * feature_row_),
+        out_row_(padded(s_.dim)),
+        numerator_(kTileRows * out_row_),
+        key_sums_(wanted_ ? (chunk_of(task.end - 1) + 1) * s_.features * kTileRows : 1),
+        query_memory_(kTileRows * even(s_.dim)),
+        left_memory_(kTileRows * kTileRows),
+        right_memory_(kTileRows * kTileRows),
+        transposed_memory_(kTileRows * even(s_.features)),
+        features_right_memory_(kTileRows * even(s_.features)),
+        temporary_(kTileRows * s_.features) {}
 
-// One row's columns, relative to the strip: [begin, end) visible, of these [linear_begin, linear_end) linear, teacher sees
-// [teacher_begin, end).
-struct DistillationRow {
-  std::int64_t begin, linear_begin, linear_end, end, teacher_begin;
-  float log_scale, own_decay, gradient_scale;
-  const float* key_decay;  // a_j, or null
-};
-
-// scores: scaled q·k on entry. products: φ(q)·φ(k) on entry, the loss's gradient for them on exit (0 outside the linear
-// columns).
-inline RowLoss distil_row(const DistillationRow& row, std::int64_t columns, const float* scores, float* products) {
-  const FloatTag d;
-  const std::int64_t linear_count = row.linear_end - row.linear_begin;
-  const float teacher_top = row_maximum(scores + row.teacher_begin, row.end - row.teacher_begin, -3.0e38f);
-  float top = linear_count > 0 ? row.log_scale : -3.0e38f;
-  top = row_maximum(scores + row.begin, row.linear_begin - row.begin, top);
-  top = row_maximum(scores + row.linear_end, row.end - row.linear_end, top);
-
-  auto teacher_total = hn::Zero(d), teacher_scores = hn::Zero(d);
-  over_row(row.end - row.teacher_begin, [&](std::int64_t j, auto valid, bool whole) {
-    const auto score = load_row(scores + row.teacher_begin + j, valid, whole);
-    const auto centred = hn::Sub(score, hn::Set(d, teacher_top));
-    const auto weight = hn::IfThenElseZero(valid, exponential(centred));
-    teacher_total = hn::Add(teacher_total, weight);
-    teacher_scores = hn::MulAdd(weight, centred, teacher_scores);
-  });
-  const float teacher_sum = sum_lanes(teacher_total), teacher_inverse = 1 / teacher_sum;
-  // H(p) = log Σ e^{s−top} − Σ p (s − top)
-  const float entropy = std::log(teacher_sum) - sum_lanes(teacher_scores) * teacher_inverse;
-
-  const float factor = linear_count > 0 ? std::exp(row.log_scale - top) : 0;
-  auto total = hn::Zero(d);
-  const auto add_exact = [&](std::int64_t begin, std::int64_t end) {
-    over_row(end - begin, [&](std::int64_t j, auto valid, bool whole) {
-      const auto weight = exponential(hn::Sub(load_row(scores + begin + j, valid, whole), hn::Set(d, top)));
-      total = hn::Add(total, hn::IfThenElseZero(valid, weight));
-    });
-  };
-  add_exact(row.begin, row.linear_begin);
-  add_exact(row.linear_end, row.end);
-  const float* keys = row.key_decay == nullptr ? nullptr : row.key_decay + row.linear_begin;
-  over_row(linear_count, [&](std::int64_t j, auto valid, bool whole) {
-    const auto weight =
-        hn::Mul(load_row(products + row.linear_begin + j, valid, whole), decay(keys, row.own_decay, j, valid, whole));
-    total = hn::Add(total, hn::IfThenElseZero(valid, hn::Mul(hn::Set(d, factor), weight)));
-  });
-  const float sum = sum_lanes(total), inverse = inverse_or_zero(sum);
-  const float log_sum = inverse > 0 ? std::log(sum) : 0;
-
-  // Σ_j p_ij over a column range, and −Σ_j p_ij log a_ij, for exact keys: log a = s − top − log Σ.
-  auto loss = hn::Zero(d);
-  const auto lose_exact = [&](std::int64_t begin, std::int64_t end) {
-    begin = most(begin, row.teacher_begin);
-    over_row(most(0, end - begin), [&](std::int64_t j, auto valid, bool whole) {
-      const auto score = load_row(scores + begin + j, valid, whole);
-      const auto p = hn::Mul(exponential(hn::Sub(score, hn::Set(d, teacher_top))), hn::Set(d, teacher_inverse));
-      const auto log_weight = hn::Max(hn::Sub(score, hn::Set(d, top + log_sum)), hn::Set(d, std::log(kLeastWeight)));
-      loss = hn::Sub(loss, hn::IfThenElseZero(valid, hn::Mul(p, log_weight)));
-    });
-  };
-  lose_exact(row.begin, row.linear_begin);
-  lose_exact(row.linear_end, row.end);
-  over_row(linear_count, [&](std::int64_t j, auto valid, bool whole) {
-    const std::int64_t column = row.linear_begin + j;
-    const auto product = load_row(products + column, valid, whole);
-    const auto slope = hn::Mul(hn::Set(d, factor * inverse), decay(keys, row.own_decay, j, valid, whole));
-    const auto weight = hn::Mul(slope, product);
-    auto p = hn::Mul(exponential(hn::Sub(load_row(scores + column, valid, whole), hn::Set(d, teacher_top))),
-                     hn::Set(d, teacher_inverse));
-    if (column < row.teacher_begin) {
-      const auto outside = hn::Lt(hn::Iota(d, static_cast<float>(column)), hn::Set(d, static_cast<float>(row.teacher_begin)));
-      p = hn::IfThenZeroElse(outside, p);
+  void run() {
+    if (wanted_) {
+      const std::int64_t size = (chunk_of(task_.end - 1) + 1) * s_.features * kTileRows;
+      std::memset(key_sums_.get(), 0, sizeof(float) * static_cast<std::size_t>(size));
     }
-    const auto floor = hn::Set(d, kLeastWeight);
-    const auto above = hn::Gt(weight, floor);
-    loss = hn::Sub(loss, hn::IfThenElseZero(valid, hn::Mul(p, hn::Log(d, hn::Max(weight, floor)))));
-    const auto pull = hn::IfThenElseZero(above, hn::Div(p, hn::IfThenElse(above, product, hn::Set(d, 1.0f))));
-    store_row(hn::Mul(hn::Set(d, row.gradient_scale), hn::Sub(slope, pull)), products + column, valid, whole);
-  });
-  fill_row(0, row.linear_begin, products);
-  fill_row(0, columns - row.linear_end, products + row.linear_end);
-  return {sum_lanes(loss), entropy};
-}
-
-void distil_head(const AttentionArguments& a, std::int64_t teacher_window, float gradient_scale, float* cross_entropy,
-                 float* entropy, const Strided<float>& phi_q_gradient, const Strided<float>& phi_k_gradient, std::int64_t b,
-                 std::int64_t h) {
-  const AttentionShape& s = a.shape;
-  const std::int64_t g = h / (s.heads / s.kv_heads), strip_row = padded(s.length);
-  Buffer<double> decay_memory(a.log_gate == nullptr ? 1 : s.length);
-  const KeyHead head(a, b, g, decay_memory.get());
-  const TransposedKeys keys(s.length, s.dim, a.k.at<float>(b, g), a.k.row);
-  const TransposedKeys key_features(s.length, s.features, head.phi_k, head.phi_k_row);
-  Buffer<float> scores(kTileRows * strip_row), products(kTileRows * strip_row), relative(s.length);
-  const bool wanted = gradient_scale != 0;
-  if (wanted) {
-    for (std::int64_t j = 0; j < s.length; ++j) fill_row(0, s.features, phi_k_gradient.at(b, h, j));
+    for (std::int64_t t0 = task_.begin; t0 < task_.end; t0 += kTileRows) {
+      Tile tile{};
+      tile.t0 = t0;
+      tile.t1 = least(t0 + kTileRows, task_.end);
+      tile.n0 = chunk_of(head_.segment_of(t0)) * kTileRows;
+      run_tile(tile);
+    }
+    for (std::int64_t chunk = 0; wanted_ && chunk * kTileRows < task_.end; ++chunk) finish_keys(chunk);
   }
-  for (std::int64_t t0 = 0; t0 < s.length; t0 += kTileRows) {
-    const std::int64_t t1 = least(t0 + kTileRows, s.length), rows = t1 - t0, n0 = head.segment_of(t0), columns = t1 - n0;
-    gemm(rows, columns, s.dim, a.q.at<float>(b, h, t0), a.q.row, 1, keys.column(n0), keys.stride, scores.get(), strip_row,
-         Store::kOverwrite);
-    gemm(rows, columns, s.features, a.phi_q.at(b, h, t0), a.phi_q.row, 1, key_features.column(n0), key_features.stride,
-         products.get(), strip_row, Store::kOverwrite);
-    if (head.decay != nullptr) {
-      for (std::int64_t j = n0; j < t1; ++j) relative.get()[j - n0] = head.decay_between(n0 - 1, j);
+
+ private:
+  void run_tile(const Tile& tile) {
+    const std::int64_t rows = tile.t1 - tile.t0, h = task_.h, offset = (task_.b * s_.heads + h) * s_.length;
+    const View<Number> q = Math::input(a_.q, task_.b, h, tile.t0, rows, s_.dim, query_memory_.get());
+    const View<Number> phi = queries_.of(tile, h, q);
+    for_chunks(tile.n0, tile.t1, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t chunk = chunk_of(begin), column = begin - tile.n0;
+      Math::product(rows, end - begin, s_.dim, q, chunks_.keys(chunk), scores_.get() + column, strip_row_, Store::kOverwrite);
+      Math::product(rows, end - begin, s_.features, phi, chunks_.features(chunk), products_.get() + column, strip_row_,
+                    Store::kOverwrite);
+    });
+    tile_decay(head_, tile, relative_.get());
+    float inverses[kTileRows];
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t i = tile.t0 + r;
+      const RowLoss loss = distil_row(row_of(tile, i, offset + i), tile.t1 - tile.n0, wanted_, scores_.get() + r * strip_row_,
+                                      products_.get() + r * strip_row_);
+      call_.output.cross_entropy[offset + i] = loss.cross_entropy;
+      call_.output.entropy[offset + i] = loss.entropy;
+      inverses[r] = loss.teacher_inverse;
     }
-    for (std::int64_t i = t0; i < t1; ++i) {
-      const std::int64_t start = head.segment_of(i), at = (b * s.heads + h) * s.length + i;
-      DistillationRow row{};
-      row.begin = start - n0;
-      row.end = i + 1 - n0;
-      row.linear_begin = clamp(start + s.sinks - n0, row.begin, row.end);
-      row.linear_end = clamp(i - s.window + 1 - n0, row.linear_begin, row.end);
-      row.teacher_begin = teacher_window > 0 ? most(row.begin, i - teacher_window + 1 - n0) : row.begin;
-      row.log_scale = a.row_log_scale == nullptr ? 0 : a.row_log_scale[at];
-      row.own_decay = head.decay == nullptr ? 0 : relative.get()[i - n0];
-      row.key_decay = head.decay == nullptr ? nullptr : relative.get();
-      row.gradient_scale = gradient_scale;
-      float* row_scores = scores.get() + (i - t0) * strip_row;
-      scale_row(row_scores, columns, s.scale, false, row_scores);
-      const RowLoss loss = distil_row(row, columns, row_scores, products.get() + (i - t0) * strip_row);
-      cross_entropy[at] = loss.cross_entropy;
-      entropy[at] = loss.entropy;
-    }
-    if (wanted) {
-      gemm(rows, s.features, columns, products.get(), strip_row, 1, head.phi_k + n0 * head.phi_k_row, head.phi_k_row,
-           phi_q_gradient.at(b, h, t0), phi_q_gradient.row, Store::kOverwrite);
-      gemm(columns, s.features, rows, products.get(), 1, strip_row, a.phi_q.at(b, h, t0), a.phi_q.row,
-           phi_k_gradient.at(b, h, n0), phi_k_gradient.row, Store::kAdd);
+    if (call_.output.teacher) write_teacher(tile, inverses);
+    if (wanted_) give_back(tile, q, phi);
+  }
+
+  DistillationRow row_of(const Tile& tile, std::int64_t i, std::int64_t at) const {
+    const std::int64_t start = head_.segment_of(i);
+    DistillationRow row{};
+    row.begin = start - tile.n0;
+    row.end = i + 1 - tile.n0;
+    row.linear_begin = clamp(start + s_.sinks - tile.n0, row.begin, row.end);
+    row.linear_end = clamp(i - s_.window + 1 - tile.n0, row.linear_begin, row.end);
+    row.teacher_begin = call_.teacher_window > 0 ? most(row.begin, i - call_.teacher_window + 1 - tile.n0) : row.begin;
+    row.scale = s_.scale;
+    row.log_scale = (a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[at]) + queries_.log_scales()[i - tile.t0];
+    row.own_decay = head_.decay == nullptr ? 0 : relative_.get()[i - tile.n0];
+    row.key_decay = head_.decay == nullptr ? nullptr : relative_.get();
+    row.gradient_scale = call_.gradient_scale;
+    return row;
+  }
+
+  // y = Σ_j p_j v_j
+  void write_teacher(const Tile& tile, const float* inverses) {
+    const std::int64_t rows = tile.t1 - tile.t0;
+    for_chunks(tile.n0, tile.t1, [&](std::int64_t begin, std::int64_t end) {
+      const View<Number> weights =
+          Math::left(scores_.get() + (begin - tile.n0), strip_row_, rows, end - begin, left_memory_.get());
+      Math::product(rows, s_.dim, end - begin, weights, chunks_.values(chunk_of(begin)), numerator_.get(), out_row_,
+                    begin == tile.n0 ? Store::kOverwrite : Store::kAdd);
+    });
+    for (std::int64_t r = 0; r < rows; ++r) {
+      write_row(numerator_.get() + r * out_row_, s_.dim, inverses[r], call_.output.teacher, task_.b, task_.h, tile.t0 + r);
     }
   }
+
+  // dφ(q), through the map where there is one; dφ(k) is summed.
+  void give_back(const Tile& tile, View<Number> q, View<Number> phi) {
+    const std::int64_t rows = tile.t1 - tile.t0;
+    const View<Number> phi_transposed =
+        Math::sides(phi, rows, s_.features, transposed_memory_.get(), features_right_memory_.get()).left_transposed;
+    for_chunks(tile.n0, tile.t1, [&](std::int64_t begin, std::int64_t end) {
+      const std::int64_t chunk = chunk_of(begin), columns = end - begin;
+      const float* strip = products_.get() + (begin - tile.n0);
+      Math::product(rows, s_.features, columns, Math::left(strip, strip_row_, rows, columns, left_memory_.get()),
+                    chunks_.feature_rows(chunk), feature_gradients_.get(), feature_row_,
+                    begin == tile.n0 ? Store::kOverwrite : Store::kAdd);
+      Math::product(s_.features, columns, rows, phi_transposed,
+                    Math::right_of_fp32(strip, strip_row_, rows, columns, right_memory_.get()),
+                    key_sums_.get() + chunk * s_.features * kTileRows, kTileRows, Store::kAdd);
+    });
+    float* dots = task_.q_dot == nullptr ? nullptr : task_.q_dot + (tile.t0 - task_.begin);
+    if (a_.map.width > 0) {
+      map_backward_.queries(rows, phi, feature_gradients_.get(), feature_row_, nullptr, nullptr, q, task_.q_weight,
+                            task_.q_bias, dots);
+      return;
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float* gradient = feature_gradients_.get() + r * feature_row_;
+      if (dots != nullptr) dots[r] = dot_of(phi.data + r * phi.row, gradient, s_.features);
+      scale_row(gradient, s_.features, 1, false, call_.gradients.phi_q.at(task_.b, task_.h, tile.t0 + r));
+    }
+  }
+
+  void finish_keys(std::int64_t chunk) {
+    const std::int64_t begin = chunk * kTileRows, rows = least(kTileRows, task_.end - begin);
+    const float* sums = key_sums_.get() + chunk * s_.features * kTileRows;
+    const View<Number> phi = chunks_.features_left(chunk);
+    if (task_.k_dot != nullptr) {
+      float dots[kTileRows];
+      chunk_dots(s_.features, phi.data, sums, dots);
+      for (std::int64_t r = 0; r < rows; ++r) task_.k_dot[begin + r] = dots[r];
+    }
+    if (a_.map.width > 0) {
+      map_backward_.keys(rows, phi, sums, chunks_.key_rows(chunk), task_.k_weight, task_.k_bias);
+      return;
+    }
+    transpose(s_.features, rows, sums, kTileRows, temporary_.get(), s_.features);
+    std::memcpy(task_.phi_k + begin * s_.features, temporary_.get(),
+                sizeof(float) * static_cast<std::size_t>(rows * s_.features));
+  }
+
+  const DistillationCall& call_;
+  const AttentionArguments& a_;
+  const AttentionShape& s_;
+  const DistillationTask& task_;
+  Buffer<double> decay_memory_;
+  KeyHead head_;
+  bool wanted_;
+  KeyChunks<Math> chunks_;
+  QueryFeatures<Math> queries_;
+  MapBackward<Math> map_backward_;
+  std::int64_t strip_row_;
+  Buffer<float> scores_, products_, relative_;  // strips
+  std::int64_t feature_row_;
+  Buffer<float> feature_gradients_;
+  std::int64_t out_row_;
+  Buffer<float> numerator_, key_sums_;  // key_sums_: dφ(k)ᵀ [F, kTileRows] of each chunk
+  Buffer<Number> query_memory_, left_memory_, right_memory_, transposed_memory_, features_right_memory_;
+  Buffer<float> temporary_;
+};
+
+void distil(const DistillationCall& call, const DistillationTask& task) {
+#if HEDGEHOG_HAS_HALF_MATH
+  if (takes_half(call.arguments.k)) {
+    const TileScope tiles;
+    return TaskDistillation<HalfMath>(call, task).run();
+  }
+#endif
+  TaskDistillation<FullMath>(call, task).run();
 }
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE
@@ -160,21 +202,131 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
 namespace hedgehog::kernels {
 
-HWY_EXPORT(distil_head);
+HWY_EXPORT(distil);
+
+namespace {
+
+// Query heads that are enough to keep any machine's threads busy; with fewer each is cut in two. Not the number of threads, so
+// that results do not depend on it.
+constexpr std::int64_t kEnoughHeads = 32;
+
+// The tasks of one call, and their memory.
+class DistillationPlan {
+ public:
+  DistillationPlan(const DistillationCall& call, const ParallelFor& parallel_for)
+      : call_(call), s_(call.arguments.shape), parallel_for_(parallel_for) {
+    // The second part has about as many pairs of query and key as the first.
+    const auto middle = static_cast<std::int64_t>(std::sqrt(0.5) * static_cast<double>(s_.length));
+    cut_ = s_.batch * s_.heads < kEnoughHeads ? (middle + kChunkRows - 1) / kChunkRows * kChunkRows : 0;
+    if (cut_ >= s_.length) cut_ = 0;
+    parts_ = cut_ > 0 ? 2 : 1;
+    plan();
+  }
+
+  void run() {
+    parallel_for_(static_cast<std::int64_t>(tasks_.size()), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t n = begin; n < end; ++n) HEDGEHOG_DISPATCH(distil)(call_, tasks_[static_cast<std::size_t>(n)]);
+    });
+    if (call_.gradient_scale == 0) return;
+    parallel_for_(s_.kv_heads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t g = begin; g < end; ++g) sum(g);
+    });
+  }
+
+ private:
+  std::int64_t width() const { return call_.arguments.map.width; }
+  std::int64_t group() const { return s_.heads / s_.kv_heads; }
+  const DistillationTask& task(std::int64_t b, std::int64_t h, std::int64_t part) const {
+    return tasks_[static_cast<std::size_t>((b * s_.heads + h) * parts_ + part)];
+  }
+
+  void plan() {
+    const AttentionGradients& to = call_.gradients;
+    const bool wanted = call_.gradient_scale != 0, mapped = width() > 0, dots = to.q_dot != nullptr;
+    const std::int64_t map = wanted && mapped ? width() * (s_.dim + 1) : 0;
+    const std::int64_t keys = wanted && !mapped ? s_.length * s_.features : 0, key_dots = wanted && dots ? s_.length : 0;
+    const std::int64_t count = s_.batch * s_.heads * parts_;
+    memory_.resize(static_cast<std::size_t>(count * (2 * map + keys + key_dots)));
+    float* memory = memory_.data();
+    const auto take = [&memory](std::int64_t size) { return std::exchange(memory, memory + size); };
+    for (std::int64_t n = 0; n < count; ++n) {
+      const std::int64_t head = n / parts_, part = n % parts_;
+      DistillationTask task{};
+      task.b = head / s_.heads;
+      task.h = head % s_.heads;
+      task.begin = part == 0 ? 0 : cut_;
+      task.end = part + 1 < parts_ ? cut_ : s_.length;
+      if (map > 0) {
+        task.q_weight = take(width() * s_.dim);
+        task.q_bias = take(width());
+        task.k_weight = take(width() * s_.dim);
+        task.k_bias = take(width());
+      }
+      if (keys > 0) task.phi_k = take(keys);
+      if (key_dots > 0) {
+        task.k_dot = take(key_dots);
+        task.q_dot = to.q_dot + head * s_.length + task.begin;
+      }
+      tasks_.push_back(task);
+    }
+  }
+
+  // All that belongs to one key/value head, in the order of the tasks.
+  void sum(std::int64_t g) {
+    const AttentionGradients& to = call_.gradients;
+    const auto add = [](const float* from, std::int64_t count, float* sums) {
+      for (std::int64_t i = 0; i < count; ++i) sums[i] += from[i];
+    };
+    const std::int64_t size = width() * s_.dim;
+    if (width() > 0) {
+      std::fill_n(to.q_weight + g * group() * size, group() * size, 0.0f);
+      std::fill_n(to.q_bias + g * group() * width(), group() * width(), 0.0f);
+      std::fill_n(to.k_weight + g * size, size, 0.0f);
+      std::fill_n(to.k_bias + g * width(), width(), 0.0f);
+    }
+    for (std::int64_t b = 0; b < s_.batch; ++b) {
+      for (std::int64_t j = 0; width() == 0 && j < s_.length; ++j) std::fill_n(to.phi_k.at(b, g, j), s_.features, 0.0f);
+      float* k_dot = to.k_dot == nullptr ? nullptr : to.k_dot + (b * s_.kv_heads + g) * s_.length;
+      if (k_dot != nullptr) std::fill_n(k_dot, s_.length, 0.0f);
+      for (std::int64_t h = g * group(); h < (g + 1) * group(); ++h) {
+        for (std::int64_t part = 0; part < parts_; ++part) {
+          const DistillationTask& from = task(b, h, part);
+          if (k_dot != nullptr) add(from.k_dot, from.end, k_dot);
+          if (width() > 0) {
+            add(from.q_weight, size, to.q_weight + h * size);
+            add(from.q_bias, width(), to.q_bias + h * width());
+            add(from.k_weight, size, to.k_weight + g * size);
+            add(from.k_bias, width(), to.k_bias + g * width());
+            continue;
+          }
+          for (std::int64_t j = 0; j < from.end; ++j) add(from.phi_k + j * s_.features, s_.features, to.phi_k.at(b, g, j));
+        }
+      }
+    }
+  }
+
+  const DistillationCall& call_;
+  const AttentionShape& s_;
+  const ParallelFor& parallel_for_;
+  std::int64_t cut_ = 0, parts_ = 1;
+  std::vector<float> memory_;
+  std::vector<DistillationTask> tasks_;
+};
+
+}  // namespace
 
 void attention_distillation(const AttentionArguments& arguments, std::int64_t teacher_window, float gradient_scale,
-                            float* cross_entropy, float* entropy, Strided<float> phi_q_gradient, Strided<float> phi_k_gradient,
+                            const DistillationResult& output, const AttentionGradients& gradients,
                             const ParallelFor& parallel_for) {
-  const AttentionShape& s = arguments.shape;
-  parallel_for(s.batch * s.heads, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t task = begin; task < end; ++task) {
-      HEDGEHOG_DISPATCH(distil_head)
-      (arguments, teacher_window, gradient_scale, cross_entropy, entropy, phi_q_gradient, phi_k_gradient, task / s.heads,
-       task % s.heads);
-    }
-  });
+  const DistillationCall call{arguments, teacher_window, gradient_scale, output, gradients};
+  DistillationPlan(call, parallel_for).run();
 }
 
 }  // namespace hedgehog::kernels

@@ -19,25 +19,29 @@ inline std::int64_t chunk_of(std::int64_t row) {
   return row / kTileRows;
 }
 
+// What of a chunk is wanted; φ always is, where there are features, and keys where the map needs them.
+struct KeyParts {
+  bool keys = false, values = true, values_transposed = false, key_rows = false, feature_rows = false;
+};
+
 // The last few chunks as products want them; each is made when it is first asked for.
 template <class Math>
 class KeyChunks {
  public:
   using Number = typename Math::Number;
 
-  // `kept` chunks stay at hand. Keys are made where `exact` wants them or the map needs them; `backward` wants
-  // values_transposed(), key_rows() and feature_rows() too.
-  KeyChunks(const KeyHead& head, std::int64_t kept, bool exact, bool backward)
+  // `kept` chunks stay at hand.
+  KeyChunks(const KeyHead& head, std::int64_t kept, const KeyParts& parts)
       : head_(head),
         kept_(kept),
-        keys_(exact || head.arguments.map.width > 0),
-        backward_(backward),
+        parts_(parts),
+        keys_(parts.keys || head.arguments.map.width > 0),
         keys_at_(Math::kPair * head.features),
         values_at_(keys_at_ + (keys_ ? even(head.dim) : 0)),
-        transposed_at_(values_at_ + even(head.dim)),
-        key_rows_at_(transposed_at_ + (backward ? even(head.dim) : 0)),
-        feature_rows_at_(key_rows_at_ + (backward && keys_ ? even(head.dim) : 0)),
-        size_(feature_rows_at_ + (backward ? head.features : 0)),
+        transposed_at_(values_at_ + (parts.values ? even(head.dim) : 0)),
+        key_rows_at_(transposed_at_ + (parts.values_transposed ? even(head.dim) : 0)),
+        feature_rows_at_(key_rows_at_ + (parts.key_rows ? even(head.dim) : 0)),
+        size_(feature_rows_at_ + (parts.feature_rows ? head.features : 0)),
         memory_(kept * size_ * kTileRows),
         held_(kept),
         values_(kept),
@@ -87,18 +91,22 @@ class KeyChunks {
     if (keys_) {
       // fp32 rows that had to be converted stay where they are.
       Number* key_rows = memory + key_rows_at_ * kTileRows;
-      const View<Number> input =
-          Math::input(a.k, head_.b, head_.g, begin, rows, head_.dim, backward_ && Math::kPair == 1 ? key_rows : input_.get());
+      const View<Number> input = Math::input(a.k, head_.b, head_.g, begin, rows, head_.dim,
+                                             parts_.key_rows && Math::kPair == 1 ? key_rows : input_.get());
       keys = Math::right_transposed(input, rows, head_.dim, kTileRows, memory + keys_at_ * kTileRows);
-      if (backward_) key_rows_.get()[slot] = Math::right(input, rows, head_.dim, key_rows);
+      if (parts_.key_rows) key_rows_.get()[slot] = Math::right(input, rows, head_.dim, key_rows);
     }
     if (head_.features > 0) make_features(begin, rows, keys, memory);
-    Number* values = memory + values_at_ * kTileRows;
-    const View<Number> value_rows =
-        Math::input(a.v, head_.b, head_.g, begin, rows, head_.dim, Math::kPair > 1 ? input_.get() : values);
-    values_.get()[slot] = Math::right(value_rows, rows, head_.dim, values);
-    if (backward_) {
-      Math::right_transposed(value_rows, rows, head_.dim, kTileRows, memory + transposed_at_ * kTileRows);
+    if (parts_.values) {
+      Number* values = memory + values_at_ * kTileRows;
+      const View<Number> value_rows =
+          Math::input(a.v, head_.b, head_.g, begin, rows, head_.dim, Math::kPair > 1 ? input_.get() : values);
+      values_.get()[slot] = Math::right(value_rows, rows, head_.dim, values);
+      if (parts_.values_transposed) {
+        Math::right_transposed(value_rows, rows, head_.dim, kTileRows, memory + transposed_at_ * kTileRows);
+      }
+    }
+    if (parts_.feature_rows) {
       Math::right_transposed({memory, kTileRows}, head_.features, kTileRows, head_.features,
                              memory + feature_rows_at_ * kTileRows);
     }
@@ -131,7 +139,8 @@ class KeyChunks {
 
   const KeyHead& head_;
   std::int64_t kept_;
-  bool keys_, backward_;
+  KeyParts parts_;
+  bool keys_;
   // In rows of kTileRows numbers: where parts of a chunk begin, and all that it takes.
   std::int64_t keys_at_, values_at_, transposed_at_, key_rows_at_, feature_rows_at_, size_;
   Buffer<Number> memory_;
