@@ -44,16 +44,20 @@ struct AttentionInput {
 enum class AttentionControl { kNone, kLinearRemoved, kWindowRemoved, kNoAttention };
 
 /// What decoding carries from token to token; fixed in size but for softmax without a window. Undefined tensors at the start.
+/// A call that continues it may write into the tensors that are there: copies of a state share them.
 struct AttentionState {
-  at::Tensor s;                   // fp32 [batch, kv_heads, F, dim + 1]: Σ φ(k) [v, 1]ᵀ, the last column is z
-  at::Tensor log_scale;           // fp32 [batch, kv_heads]: running maximum that s is scaled by (maps of exp form)
+  at::ScalarType dtype = at::kFloat;  // that the linear state is to be kept in: kFloat, kBFloat16 or kChar (int8)
+  OperatorState linear;               // Σ φ(k) vᵀ [batch, kv_heads, F, dim], its scales (int8), Σ φ(k)
+  at::Tensor log_scale;               // fp32 [batch, kv_heads]: running maximum that it is scaled by (maps of exp form)
   at::Tensor window_k, window_v;  // [batch, kv_heads, rows, dim]: the last keys (softmax without window: all, rows is capacity)
-  at::Tensor window_phi;        // fp32 [batch, kv_heads, rows, F]: features of the window's keys, which join s when they leave
-  at::Tensor window_log_scale;  // fp32 [batch, kv_heads, rows], maps of exp form
-  at::Tensor window_log_gate;   // fp32 [batch, kv_heads, rows], when gated
-  at::Tensor sink_k, sink_v;    // [batch, kv_heads, sinks, dim]
-  std::int64_t position = 0;    // tokens seen
-  std::int64_t bytes() const;   // of all tensors above
+  at::Tensor window_phi;          // fp32 [batch, kv_heads, rows, F]: features of the window's keys (maps of exp form)
+  at::Tensor window_log_scale;    // fp32 [batch, kv_heads, rows], maps of exp form
+  at::Tensor window_log_gate;     // fp32 [batch, kv_heads, rows], when gated
+  at::Tensor sink_k, sink_v;      // [batch, kv_heads, sinks, dim]
+  std::int64_t position = 0;      // tokens seen
+
+  std::vector<at::Tensor*> tensors();  // all above that are defined; dimension 0 is the batch
+  std::int64_t bytes() const;          // of them
 };
 
 class Attention {

@@ -38,6 +38,28 @@ kernels::MutableRows output_rows(const at::Tensor& x) {
   return {const_cast<void*>(rows.data), rows.element, rows.batch, rows.head, rows.row};
 }
 
+kernels::StateElement state_element(at::ScalarType dtype) {
+  if (dtype == at::kFloat) return kernels::StateElement::kFloat32;
+  if (dtype == at::kBFloat16) return kernels::StateElement::kBfloat16;
+  check(dtype == at::kChar, "attention: a state is fp32, bf16 or int8, found {}", at::toString(dtype));
+  return kernels::StateElement::kInt8;
+}
+
+kernels::LinearState linear_state(const OperatorState& state) {
+  if (!state.s.defined()) return {};
+  check(state.s.is_contiguous(), "attention: the state is not contiguous");
+  return {state.s.mutable_data_ptr(), state_element(state.s.scalar_type()),
+          state.scale.defined() ? state.scale.mutable_data_ptr<float>() : nullptr, state.z.mutable_data_ptr<float>()};
+}
+
+OperatorState new_state(const kernels::AttentionShape& s, at::ScalarType dtype) {
+  OperatorState state;
+  state.s = at::empty({s.batch, s.kv_heads, s.features, s.dim}, dtype);
+  state.z = at::empty({s.batch, s.kv_heads, s.features}, at::kFloat);
+  if (dtype == at::kChar) state.scale = at::empty_like(state.z);
+  return state;
+}
+
 // [B, H, N, W] whose memory is [B, N, H, W]: what the next projection reads without a copy.
 at::Tensor rows_first(const at::Tensor& like, std::int64_t heads, std::int64_t rows, std::int64_t width, at::ScalarType dtype) {
   return at::empty({like.size(0), rows, heads, width}, like.options().dtype(dtype)).transpose(1, 2);
@@ -78,7 +100,6 @@ struct Call {
     }
     more.prefix_k = as_rows(more.prefix_k, dtype);
     more.prefix_v = as_rows(more.prefix_v, dtype);
-    if (more.state_in.defined()) more.state_in = more.state_in.contiguous();
     for (auto* x : {&t.map.q_weight, &t.map.q_bias, &t.map.k_weight, &t.map.k_bias, &t.map.k_reference}) {
       if (x->defined()) *x = x->to(at::kFloat).contiguous();
     }
@@ -112,7 +133,7 @@ struct Call {
     check_shape(t.log_gate, "log_gate", {s.batch, s.kv_heads, s.length});
     check_shape(t.segment_start, "segment_start", {s.batch, s.length});
     check_shape(t.key_count, "key_count", {s.batch});
-    check_shape(more.state_in, "state", {s.batch, s.kv_heads, s.features, s.dim + 1});
+    check_shape(more.state.s, "state", {s.batch, s.kv_heads, s.features, s.dim});
     check_shape(t.map.q_weight, "the queries' map", {s.heads, width, s.dim});
     check_shape(t.map.q_bias, "the queries' bias", {s.heads, width});
     check_shape(t.map.k_weight, "the keys' map", {s.kv_heads, width, s.dim});
@@ -140,7 +161,8 @@ struct Call {
     if (t.log_gate.defined()) a.log_gate = t.log_gate.const_data_ptr<float>();
     if (t.segment_start.defined()) a.segment_start = t.segment_start.const_data_ptr<std::int32_t>();
     if (t.key_count.defined()) a.key_count = t.key_count.const_data_ptr<std::int32_t>();
-    if (more.state_in.defined()) a.state_in = more.state_in.const_data_ptr<float>();
+    a.state_in = linear_state(more.state);
+    a.rounding_seed = static_cast<std::uint32_t>(more.rounding_seed);
     if (more.prefix_k.defined()) {
       a.prefix_k = input_rows(more.prefix_k);
       a.prefix_v = input_rows(more.prefix_v);
@@ -150,19 +172,17 @@ struct Call {
 };
 
 struct ForwardResult {
-  at::Tensor out, row_max, inverse_sum, state;
+  at::Tensor out, row_max, inverse_sum;
 };
 
-ForwardResult run_forward(const Call& call, std::int64_t absorb_end, bool wants_state) {
+ForwardResult run_forward(const Call& call, const kernels::LinearState& state_out = {}) {
   const auto& s = call.arguments.shape;
   ForwardResult result;
   result.out = rows_first(call.t.q, s.heads, s.query_rows(), s.dim, call.t.q.scalar_type());
   result.row_max = at::empty({s.batch, s.heads, s.query_rows()}, result.out.options().dtype(at::kFloat));
   result.inverse_sum = at::empty_like(result.row_max);
-  if (wants_state) result.state = at::empty({s.batch, s.kv_heads, s.features, s.dim + 1}, result.row_max.options());
   kernels::attention_forward(call.arguments, output_rows(result.out), result.row_max.mutable_data_ptr<float>(),
-                             result.inverse_sum.mutable_data_ptr<float>(),
-                             wants_state ? result.state.mutable_data_ptr<float>() : nullptr, absorb_end, torch_threads());
+                             result.inverse_sum.mutable_data_ptr<float>(), state_out, call.more.absorb_end, torch_threads());
   return result;
 }
 
@@ -213,7 +233,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                               {static_cast<kernels::Activation>(activation), get(q_weight), get(q_bias), get(k_weight),
                                get(k_bias), get(k_reference)}};
     const Call call(input, kernel_dtype(input));
-    const auto result = run_forward(call, 0, false);
+    const auto result = run_forward(call);
     const auto& map = call.t.map;
     context->save_for_backward({call.t.q, call.t.k, call.t.v, call.t.phi_q, call.t.phi_k, call.t.row_log_scale, call.t.log_gate,
                                 call.t.segment_start, call.t.key_count, result.out, result.row_max, result.inverse_sum,
@@ -303,8 +323,12 @@ at::Tensor attention_operator(const OperatorInput& i) {
 
 OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation) {
   const Call call(input, kernel_dtype(input), continuation);
-  const auto result = run_forward(call, continuation.absorb_end, call.arguments.shape.features > 0);
-  return {result.out.to(input.q.scalar_type()), result.state};
+  OperatorState state = continuation.state;
+  if (!state.s.defined() && call.arguments.shape.features > 0) {
+    state = new_state(call.arguments.shape, continuation.state_dtype);
+  }
+  const auto result = run_forward(call, linear_state(state));
+  return {result.out.to(input.q.scalar_type()), state};
 }
 
 DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,

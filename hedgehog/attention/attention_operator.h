@@ -33,16 +33,26 @@ at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads);
 /// [B, H, N, D] in q's dtype. Scores are scaled by 1/√D. Differentiable in all floating tensors.
 at::Tensor attention_operator(const OperatorInput& input);
 
-/// What the recurrent and chunked forms add to a call without gradients. Results are equal to those of one long call.
+/// A linear state: S = Σ φ(k) vᵀ in fp32, bf16 or int8 (times its row's scale), z = Σ φ(k) in fp32. All undefined: nothing yet.
+struct OperatorState {
+  at::Tensor s;      // [B, G, F, D]
+  at::Tensor scale;  // [B, G, F], of int8 only
+  at::Tensor z;      // [B, G, F]
+};
+
+/// What the recurrent and chunked forms add to a call without gradients. Results are equal to those of one long call, but for
+/// the rounding of a state in bf16 or int8.
 struct OperatorContinuation {
-  at::Tensor state_in;            // fp32 [B, G, F, D + 1] or undefined
-  at::Tensor prefix_k, prefix_v;  // [B, G, P, D] or undefined
-  std::int64_t query_begin = 0;   // q, phi_q, row_log_scale have N − query_begin rows
-  std::int64_t absorb_end = 0;    // key rows that go into state_out
+  OperatorState state;                      // brought up to date in its own memory
+  at::ScalarType state_dtype = at::kFloat;  // of a state that begins with this call: kFloat, kBFloat16 or kChar
+  std::int64_t rounding_seed = 0;           // another one for each call that continues a sequence
+  at::Tensor prefix_k, prefix_v;            // [B, G, P, D] or undefined
+  std::int64_t query_begin = 0;             // q, phi_q, row_log_scale have N − query_begin rows
+  std::int64_t absorb_end = 0;              // key rows that go into the state
 };
 struct OperatorOutput {
-  at::Tensor y;          // [B, H, N − query_begin, D]
-  at::Tensor state_out;  // fp32 [B, G, F, D + 1]
+  at::Tensor y;  // [B, H, N − query_begin, D]
+  OperatorState state;
 };
 OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation);
 

@@ -11,7 +11,7 @@
 namespace hedgehog {
 namespace {
 
-// Fewer rows than this are not worth mapping the window's keys again.
+// Fewer rows of the exp map than this are not worth mapping the window's keys again.
 constexpr std::int64_t kMappedRows = 16;
 
 at::Tensor joined(const at::Tensor& before, const at::Tensor& rows) {
@@ -33,12 +33,19 @@ at::Tensor single_row_softmax(const at::Tensor& q, const at::Tensor& k, const at
 
 }  // namespace
 
-std::int64_t AttentionState::bytes() const {
-  std::int64_t total = 0;
-  for (const auto* x :
-       {&s, &log_scale, &window_k, &window_v, &window_phi, &window_log_scale, &window_log_gate, &sink_k, &sink_v}) {
-    if (x->defined()) total += static_cast<std::int64_t>(x->nbytes());
+std::vector<at::Tensor*> AttentionState::tensors() {
+  std::vector<at::Tensor*> defined;
+  for (auto* x : {&linear.s, &linear.scale, &linear.z, &log_scale, &window_k, &window_v, &window_phi, &window_log_scale,
+                  &window_log_gate, &sink_k, &sink_v}) {
+    if (x->defined()) defined.push_back(x);
   }
+  return defined;
+}
+
+std::int64_t AttentionState::bytes() const {
+  AttentionState copy = *this;
+  std::int64_t total = 0;
+  for (const auto* x : copy.tensors()) total += static_cast<std::int64_t>(x->nbytes());
   return total;
 }
 
@@ -90,9 +97,9 @@ at::Tensor Attention::continue_softmax(AttentionState& state, const AttentionInp
 
 at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInput& input) const {
   const std::int64_t rows = input.q.size(2), held = state.window_k.defined() ? state.window_k.size(2) : 0, total = held + rows;
-  // With this many rows the window's old keys all leave, and of the new ones only the last window − 1 features are kept.
-  const bool mapped = rows >= std::max(kMappedRows, config_.window);
+  // The kernel maps, but for the exp map of a few rows: its window's features are kept with their own log scales.
   const bool exp = activation_of(config_.feature_map) == kernels::Activation::kExp;
+  const bool mapped = !exp || rows >= std::max(kMappedRows, config_.window);
   const auto fresh = mapped ? KeyFeatures{{}, exp ? key_log_scales(input.k, k_weight_, k_bias_) : at::Tensor(), log_gate(input)}
                             : key_features(input);
   const auto queries = mapped ? Features{} : feature_map(config_.feature_map, input.q, q_weight_, q_bias_);
@@ -127,7 +134,9 @@ at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInpu
   }
 
   OperatorContinuation more;
-  more.state_in = state.s;
+  more.state = state.linear;
+  more.state_dtype = state.dtype;
+  more.rounding_seed = state.position;
   more.query_begin = held;
   // The window keeps its last window − 1 keys; what is older, and no sink, goes into the state.
   const std::int64_t leaving = config_.window > 0 ? std::max<std::int64_t>(0, total - (config_.window - 1)) : total;
@@ -143,16 +152,18 @@ at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInpu
     state.sink_k = joined(state.sink_k, input.k.slice(2, 0, new_sinks)).clone(at::MemoryFormat::Contiguous);
     state.sink_v = joined(state.sink_v, input.v.slice(2, 0, new_sinks)).clone(at::MemoryFormat::Contiguous);
   }
-  if (more.absorb_end > call.sinks || state.s.defined()) {
-    state.s = output.state_out;
+  if (more.absorb_end > call.sinks || state.linear.s.defined()) {
+    state.linear = output.state;
     if (own_scale.defined() && more.absorb_end > 0) state.log_scale = running.maximum.select(2, more.absorb_end - 1).clone();
   }
   if (config_.window > 0) {
     state.window_k = kept(call.k, more.absorb_end, total);
     state.window_v = kept(call.v, more.absorb_end, total);
-    state.window_phi =
-        mapped ? feature_map(config_.feature_map, input.k.slice(2, more.absorb_end - held, rows), k_weight_, k_bias_).phi
-               : kept(own_phi, more.absorb_end, total);
+    state.window_phi = kept(own_phi, more.absorb_end, total);
+    if (exp && mapped) {
+      state.window_phi =
+          feature_map(config_.feature_map, input.k.slice(2, more.absorb_end - held, rows), k_weight_, k_bias_).phi;
+    }
     state.window_log_scale = kept(own_scale, more.absorb_end, total);
     state.window_log_gate = kept(own_gate, more.absorb_end, total);
   }

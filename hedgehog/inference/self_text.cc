@@ -50,11 +50,8 @@ Borders borders(const Tokenizer& tokenizer) {
 // The rows `kept` of every tensor of the states.
 void keep_rows(std::vector<AttentionState>& states, const at::Tensor& kept) {
   for (AttentionState& state : states) {
-    for (at::Tensor* tensor : {&state.s, &state.log_scale, &state.window_k, &state.window_v, &state.window_phi,
-                               &state.window_log_scale, &state.window_log_gate, &state.sink_k, &state.sink_v}) {
-      if (tensor->defined()) {
-        *tensor = tensor->index_select(0, kept);
-      }
+    for (at::Tensor* tensor : state.tensors()) {
+      *tensor = tensor->index_select(0, kept);
     }
   }
 }

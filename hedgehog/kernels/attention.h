@@ -81,6 +81,20 @@ struct FeatureMap {
   const float* k_reference = nullptr;
 };
 
+/// What a linear state's numbers are kept as. int8: times a scale of their row.
+enum class StateElement { kFloat32, kBfloat16, kInt8 };
+
+/// A linear state as calls hand it on: S = Σ φ(k) vᵀ and z = Σ φ(k), contiguous. z stays in fp32. bf16 and int8 are rounded
+/// at random, up as often as the rest that is cut is large, so that what is added in many small steps is not lost.
+struct LinearState {
+  void* s = nullptr;  // [B, G, F, D]; null: there is no state
+  StateElement element = StateElement::kFloat32;
+  float* scale = nullptr;  // [B, G, F], of int8 only: a number is scale_f · s_fd
+  float* z = nullptr;      // [B, G, F]
+
+  explicit operator bool() const { return s != nullptr; }
+};
+
 struct AttentionArguments {
   AttentionShape shape;
   Rows q, k;                          // [B, H, query_rows, D], [B, G, length, D]; only read for exact keys and the map
@@ -92,17 +106,19 @@ struct AttentionArguments {
   const std::int32_t* segment_start = nullptr;  // [B, length] contiguous, non-decreasing, ≤ its row; null: one document
   const std::int32_t* key_count = nullptr;      // [B], not causal: keys from this one on are padding; null: none is
   // Continuing a sequence (one document): the linear state just before key row 0, and exact keys that every row sees.
-  const float* state_in = nullptr;  // [B, G, F, D + 1]: Σ φ(k) [v, 1]ᵀ; null: zero
+  LinearState state_in;             // not written to, unless it is state_out too
+  std::uint32_t rounding_seed = 0;  // of state_out's random rounding: another one for each call that continues a sequence
   Rows prefix_k, prefix_v;          // [B, G, prefix_rows, D], of q's element
   std::int64_t prefix_rows = 0;
 };
 
-/// Forward. out [B, H, query_rows, D], fp32 or bf16; row_max and inverse_sum [B, H,
-/// query_rows] contiguous are what backward needs: the row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where
-/// there is nothing to divide by). state_out (may be null, may equal state_in): the state after the non-sink key rows [0,
-/// absorb_end).
+/// Forward. out [B, H, query_rows, D], fp32 or bf16; row_max and inverse_sum [B, H, query_rows] contiguous are what backward
+/// needs: the row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where there is nothing to divide by).
+/// state_out (may be none, may be state_in): the state after the non-sink key rows [0, absorb_end); of state_in's element. Its
+/// rounding depends on the seed and the place within one sequence's state: neither on the other sequences of the batch nor on
+/// the number of threads.
 void attention_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
-                       float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for);
+                       const LinearState& state_out, std::int64_t absorb_end, const ParallelFor& parallel_for);
 
 /// Where backward leaves its gradients; every array is overwritten. q and k may be null where only φ depends on them; phi_q and
 /// phi_k are null when there is a map, whose gradients stand in their place.

@@ -57,7 +57,7 @@ class BackwardPlan {
     blocks_ = s_.features > 0 && s_.causal ? row_blocks(s_) : std::vector<RowBlock>{{0, s_.length, 0, nullptr}};
     count_ = static_cast<std::int64_t>(blocks_.size());
     if (count_ > 1) {
-      states_ = block_states(a_, blocks_, parallel_for);
+      states_ = block_states(a_, nullptr, blocks_, parallel_for);
       sum_state_gradients();
     }
     plan_tasks();

@@ -279,6 +279,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 
 #include "hedgehog/kernels/cpu/attention_row.h"
+#include "hedgehog/kernels/cpu/linear_state.h"
 #include "hedgehog/kernels/cpu/out_of_memory.h"
 
 #include <algorithm>
@@ -318,7 +319,7 @@ std::vector<RowBlock> row_blocks(const AttentionShape& s) {
   return blocks;
 }
 
-std::vector<float> block_states(const AttentionArguments& a, const std::vector<RowBlock>& blocks,
+std::vector<float> block_states(const AttentionArguments& a, const float* before, const std::vector<RowBlock>& blocks,
                                 const ParallelFor& parallel_for) {
   const AttentionShape& s = a.shape;
   const auto count = static_cast<std::int64_t>(blocks.size());
@@ -337,7 +338,7 @@ std::vector<float> block_states(const AttentionArguments& a, const std::vector<R
   parallel_for(heads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t head = begin; head < end; ++head) {
       float* state = states.data() + head * count * size;
-      if (a.state_in != nullptr) std::copy_n(a.state_in + head * size, size, state);
+      if (before != nullptr) std::copy_n(before + head * size, size, state);
       for (std::int64_t n = 1; n < count; ++n, state += size) {
         const float carry = carries[static_cast<std::size_t>(head * count + n)];
         for (std::int64_t i = 0; i < size; ++i) state[size + i] += carry * state[i];
@@ -347,28 +348,25 @@ std::vector<float> block_states(const AttentionArguments& a, const std::vector<R
   return states;
 }
 
-void attention_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
-                       float* state_out, std::int64_t absorb_end, const ParallelFor& parallel_for) {
+namespace {
+
+// The chunked form; `before` and `after` [batch · kv_heads, F, D + 1] are the states at its ends, null: none, not wanted.
+void chunked_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
+                     const float* before, float* after, std::int64_t absorb_end, const ParallelFor& parallel_for) {
   const AttentionShape& s = arguments.shape;
-  if (s.causal && s.query_rows() == 1 && arguments.map.width == 0 && arguments.segment_start == nullptr) {
-    return attention_row(arguments, out, row_max, inverse_sum, state_out, absorb_end, parallel_for);
-  }
   const std::int64_t group = s.heads / s.kv_heads, size = s.features * (s.dim + 1), heads = s.batch * s.kv_heads;
-  const auto state_of = [&](std::int64_t head) {
-    return arguments.state_in == nullptr ? nullptr : arguments.state_in + head * size;
-  };
+  const auto state_of = [&](std::int64_t head) { return before == nullptr ? nullptr : before + head * size; };
   const bool few = heads < kEnoughHeads;
   const std::vector<RowBlock> blocks = few && s.causal && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
   if (blocks.size() > 1) {
     const auto count = static_cast<std::int64_t>(blocks.size());
-    const std::vector<float> states = block_states(arguments, blocks, parallel_for);
+    const std::vector<float> states = block_states(arguments, before, blocks, parallel_for);
     parallel_for(heads * count, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t task = begin; task < end; ++task) {
         const std::int64_t head = task / count, n = task % count, g = head % s.kv_heads;
         RowBlock block = blocks[static_cast<std::size_t>(n)];
-        // Block 0's too is the copy: state_out may be state_in.
-        block.state = n == 0 && arguments.state_in == nullptr ? nullptr : states.data() + (head * count + n) * size;
-        float* last = n == count - 1 && state_out != nullptr ? state_out + head * size : nullptr;
+        block.state = n == 0 && before == nullptr ? nullptr : states.data() + (head * count + n) * size;
+        float* last = n == count - 1 && after != nullptr ? after + head * size : nullptr;
         HEDGEHOG_DISPATCH(causal_forward)
         (arguments, out, row_max, inverse_sum, last, absorb_end, head / s.kv_heads, g, g * group, (g + 1) * group, block);
       }
@@ -377,15 +375,31 @@ void attention_forward(const AttentionArguments& arguments, const MutableRows& o
   }
   // Short and few: query heads apart, each repeating its key head's work. The state that a call hands on is written once per
   // key head, so then they stay together.
-  const std::int64_t step = few && state_out == nullptr && s.query_rows() > 1 ? 1 : group;
+  const std::int64_t step = few && after == nullptr && s.query_rows() > 1 ? 1 : group;
   parallel_for(s.batch * s.heads / step, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t b = task * step / s.heads, h = task * step % s.heads, g = h / group, head = b * s.kv_heads + g;
       HEDGEHOG_DISPATCH(causal_forward)
-      (arguments, out, row_max, inverse_sum, state_out == nullptr ? nullptr : state_out + head * size, absorb_end, b, g, h,
-       h + step, {s.query_begin, s.length, 0, state_of(head)});
+      (arguments, out, row_max, inverse_sum, after == nullptr ? nullptr : after + head * size, absorb_end, b, g, h, h + step,
+       {s.query_begin, s.length, 0, state_of(head)});
     }
   });
+}
+
+}  // namespace
+
+void attention_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
+                       const LinearState& state_out, std::int64_t absorb_end, const ParallelFor& parallel_for) {
+  const AttentionShape& s = arguments.shape;
+  const bool exp_map = arguments.map.width > 0 && arguments.map.activation == Activation::kExp;
+  if (s.causal && s.query_rows() == 1 && arguments.segment_start == nullptr && !exp_map) {
+    return attention_row(arguments, out, row_max, inverse_sum, state_out, absorb_end, parallel_for);
+  }
+  const std::vector<float> before = unpacked_state(arguments.state_in, s, parallel_for);
+  std::vector<float> after(state_out ? static_cast<std::size_t>(s.batch * s.kv_heads * s.features * (s.dim + 1)) : 0);
+  chunked_forward(arguments, out, row_max, inverse_sum, arguments.state_in ? before.data() : nullptr,
+                  state_out ? after.data() : nullptr, absorb_end, parallel_for);
+  if (state_out) pack_state(after.data(), s, arguments.rounding_seed, state_out, parallel_for);
 }
 
 }  // namespace hedgehog::kernels

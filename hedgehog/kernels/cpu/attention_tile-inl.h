@@ -101,7 +101,7 @@ inline RowRanges row_ranges(const KeyHead& head, const Tile& tile, std::int64_t 
   ranges.linear_begin = linear_begin + column;
   ranges.linear_end = linear_end + column;
   ranges.row_end = i + 1 + column;
-  ranges.state = shape.features > 0 && same_document && (start + shape.sinks < tile.n0 || head.arguments.state_in != nullptr);
+  ranges.state = shape.features > 0 && same_document && (start + shape.sinks < tile.n0 || head.arguments.state_in);
   return ranges;
 }
 

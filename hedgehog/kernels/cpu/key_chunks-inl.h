@@ -154,7 +154,7 @@ class KeyChunks {
 // A linear state S [F, D] and z [F], or the gradient of one, that stands just before a key row.
 class StateSum {
  public:
-  // Starts with `from` [F, D + 1] (AttentionArguments::state_in's form), or with nothing.
+  // Starts with `from` [F, D + 1], z as the last column, or with nothing.
   StateSum(const KeyHead& head, const float* from)
       : head_(head), stride_(padded(head.dim)), s_(head.features * stride_), z_(head.features) {
     clear();

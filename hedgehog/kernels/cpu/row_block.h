@@ -28,8 +28,8 @@ inline std::int64_t first_near_row(const AttentionShape& shape, std::int64_t row
 std::vector<RowBlock> row_blocks(const AttentionShape& shape);
 
 /// [batch · kv_heads, blocks, F, D + 1]: the state before each block's near keys. Each block's own sum first, on all threads,
-/// then one after the other.
-std::vector<float> block_states(const AttentionArguments& arguments, const std::vector<RowBlock>& blocks,
+/// then one after the other. `before` [batch · kv_heads, F, D + 1]: the state before key row 0, null: nothing.
+std::vector<float> block_states(const AttentionArguments& arguments, const float* before, const std::vector<RowBlock>& blocks,
                                 const ParallelFor& parallel_for);
 
 /// attention_backward's call.

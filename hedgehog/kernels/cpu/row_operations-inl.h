@@ -92,6 +92,16 @@ HWY_INLINE float row_maximum(const float* x, std::int64_t n, float least) {
   return hn::GetLane(hn::MaxOfLanes(d, most));
 }
 
+// max |x|
+HWY_INLINE float row_size(const float* x, std::int64_t n) {
+  const FloatTag d;
+  FloatVector most = hn::Zero(d);
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
+    most = hn::Max(most, hn::IfThenElseZero(valid, hn::Abs(load_row(x + j, valid, whole))));
+  });
+  return hn::GetLane(hn::MaxOfLanes(d, most));
+}
+
 // to = factor · exp(x − shift); returns the sum.
 HWY_INLINE float exponentials(const float* x, std::int64_t n, float shift, float factor, float* to) {
   const FloatTag d;
