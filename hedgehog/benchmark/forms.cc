@@ -55,15 +55,15 @@ std::vector<Form> pass_forms(const AttentionProblem& problem) {
   const double rows = head_rows(problem), dim = static_cast<double>(problem.shape.dim), times = train ? 3 : 1;
   const double element = static_cast<double>(at::elementSize(problem.dtype)), features = 2 * dim;
   std::vector<Form> forms;
-  forms.push_back({"hedgehog", "", linear_flops(problem), times * rows * dim * 8, 1,
+  forms.push_back({"hedgehog", "", linear_flops(problem), times * rows * dim * 8,
                    passes(problem, [attention = linear_attention(problem)](const AttentionInput& input) {
                      return attention.forward(input);
                    })});
-  forms.push_back({"sdpa", "", (train ? 3.5 : 1) * row_pairs(problem) * 4 * dim, times * rows * dim * 8, 2,
+  forms.push_back({"sdpa", "", (train ? 3.5 : 1) * row_pairs(problem) * 4 * dim, times * rows * dim * 8,
                    passes(problem, [causal](const AttentionInput& input) { return softmax_attention(input, causal); })});
   const double map_bytes = rows * features * element * 6;
   if (!causal) {
-    forms.push_back({"composed", "", linear_flops(problem), times * map_bytes, 1,
+    forms.push_back({"composed", "", linear_flops(problem), times * map_bytes,
                      passes(problem, [maps = composed_maps(problem, problem.dtype)](const AttentionInput& input) {
                        return composed_bidirectional(input, maps);
                      })});
@@ -73,7 +73,7 @@ std::vector<Form> pass_forms(const AttentionProblem& problem) {
     if (problem.length % chunk != 0) continue;
     const double width = static_cast<double>(chunk), states = rows / width * features * (dim + 1) * element * 4;
     forms.push_back({"composed", "chunk " + std::to_string(chunk), linear_flops(problem),
-                     times * (map_bytes + states + rows * width * element * 2), 1,
+                     times * (map_bytes + states + rows * width * element * 2),
                      passes(problem, [chunk, maps = composed_maps(problem, problem.dtype)](const AttentionInput& input) {
                        return composed_attention(input, maps, chunk);
                      })});
@@ -84,14 +84,14 @@ std::vector<Form> pass_forms(const AttentionProblem& problem) {
 std::vector<Form> distill_forms(const AttentionProblem& problem) {
   const double rows = head_rows(problem), features = 2 * static_cast<double>(problem.shape.dim);
   std::vector<Form> forms;
-  forms.push_back({"hedgehog", "", linear_flops(problem), rows * features * 4 * 8, 2, [problem](const AttentionInput& input) {
+  forms.push_back({"hedgehog", "", linear_flops(problem), rows * features * 4 * 8, [problem](const AttentionInput& input) {
                      return PreparedForm{[input, attention = linear_attention(problem)]() mutable {
                        attention.distill(input, /*weights_factor=*/1, /*output_factor=*/1, /*gradient_scale=*/1);
                        for (const auto& [name, tensor] : attention.parameters()) tensor->mutable_grad().reset();
                      }};
                    }});
   if (problem.length > kMostEagerRows) return forms;
-  forms.push_back({"eager", "N×N", 2 * linear_flops(problem), rows * static_cast<double>(problem.length) * 4 * 10, 2,
+  forms.push_back({"eager", "N×N", 2 * linear_flops(problem), rows * static_cast<double>(problem.length) * 4 * 10,
                    [problem](const AttentionInput& input) {
                      return PreparedForm{[input, maps = composed_maps(problem, at::kFloat)] {
                        eager_distillation(input, maps);
@@ -114,7 +114,7 @@ PreparedForm prepared_decoding(const AttentionProblem& problem, const AttentionI
 
 std::vector<Form> decode_forms(const AttentionProblem& problem) {
   std::vector<Form> forms;
-  forms.push_back({"hedgehog", "", linear_flops(problem), 2 * decode_bytes(problem), 0,
+  forms.push_back({"hedgehog", "", linear_flops(problem), 2 * decode_bytes(problem),
                    [problem](const AttentionInput& input) { return prepared_decoding(problem, input); }});
   struct Cache {
     at::Tensor keys, values;
@@ -128,7 +128,7 @@ std::vector<Form> decode_forms(const AttentionProblem& problem) {
       {"grouped", cached_softmax_by_groups}, {"rows", cached_softmax_by_rows}, {"products", cached_softmax_by_products}};
   for (const auto& [detail, read] : ways) {
     forms.push_back({"sdpa", detail, 4 * head_rows(problem) * static_cast<double>(problem.shape.dim),
-                     numbers * element + head_rows(problem) * 16, 1, [=, read = read](const AttentionInput& input) {
+                     numbers * element + head_rows(problem) * 16, [=, read = read](const AttentionInput& input) {
                        if (!cache->keys.defined()) {
                          cache->keys = random_rows(problem, problem.shape.kv_heads, problem.length, 3);
                          cache->values = random_rows(problem, problem.shape.kv_heads, problem.length, 4);

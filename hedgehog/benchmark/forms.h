@@ -21,7 +21,6 @@ struct Form {
   std::string detail;  // "chunk 64"
   double flops = 0;    // roughly what a call multiplies, to tell calls that would take too long
   double bytes = 0;    // roughly what it needs beside the input, to tell those that would not fit
-  int growth = 1;      // a call's time grows with the length to this power
   std::function<PreparedForm(const AttentionInput&)> prepare;  // of random_input()
 };
 

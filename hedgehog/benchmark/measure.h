@@ -16,7 +16,7 @@ namespace hedgehog {
 
 struct MeasureConfig {
   double seconds = 0.1;        // at least, of one form in one round
-  int rounds = 3;              // in which all forms have their turn
+  int rounds = 2;              // in which all forms have their turn
   double longest_seconds = 5;  // calls that are bound to take longer are not made
 };
 
@@ -40,22 +40,18 @@ struct MeasuredCase {
 /// The fastest of `call` for `seconds`, at least one. Throws Interrupted when a signal has come.
 double best_seconds(const std::function<void()>& call, double seconds);
 
-/// Foresees a call's time from shorter ones of the same form, or from a rate. For leaving calls out only: what it foresees is
-/// never reported.
+/// Foresees a call's time from a shorter one of the same form, or from the machine's rate. For leaving calls out only: what it
+/// foresees is never reported.
 class CallLimit {
  public:
   explicit CallLimit(double longest_seconds) : longest_seconds_(longest_seconds) {}
-  /// `flops_per_second`: the machine's product rate, used for a form that has not been called yet.
-  bool allows(const std::string& key, std::int64_t length, int growth, double flops, double flops_per_second) const;
-  void remember(const std::string& key, std::int64_t length, double seconds);
+  /// `flops`: what the call multiplies. `product_rate`: flops a second of the machine, for a form that has not been called yet.
+  bool allows(const std::string& form, double flops, double product_rate) const;
+  void remember(const std::string& form, double flops, double seconds);
 
  private:
-  struct Call {
-    std::int64_t length;
-    double seconds;
-  };
   double longest_seconds_;
-  std::map<std::string, Call> last_;
+  std::map<std::string, double> rates_;  // flops a second of each form's last call
 };
 
 /// `product_rate`: multiplications and additions a second of the problem's dtype. Throws Interrupted when a signal has come.

@@ -26,14 +26,17 @@ GenerationRequest random_request(const Llama& model, std::int64_t length) {
   return request;
 }
 
-/// Multiplications and additions of a prompt: the weights, and for softmax each pair of a row and a key.
-double prompt_flops(const Llama& model, std::int64_t length, bool softmax) {
+/// Multiplications and additions of a prompt: the weights, and each pair of a row and a key where attention is softmax.
+double prompt_flops(const Llama& model, std::int64_t length) {
   const LlamaConfig& config = model.config();
-  const auto hidden = static_cast<double>(config.hidden), rows = static_cast<double>(length);
-  const double heads = static_cast<double>(config.heads * config.head_dim),
-               keys = static_cast<double>(config.kv_heads * config.head_dim);
-  const double weights = hidden * (2 * heads + 2 * keys + 3 * static_cast<double>(config.intermediate));
-  return static_cast<double>(config.layers) * rows * (2 * weights + (softmax ? 2 * rows * heads : 0));
+  const auto rows = static_cast<double>(length), heads = static_cast<double>(config.heads * config.head_dim);
+  const double keys = static_cast<double>(config.kv_heads * config.head_dim), hidden = static_cast<double>(config.hidden);
+  double flops = 0;
+  for (const LlamaLayer& layer : model.layers()) {
+    flops += 2 * rows * hidden * (2 * heads + 2 * keys + 3 * static_cast<double>(config.intermediate));
+    if (layer.attention.config().kind == AttentionKind::kSoftmax) flops += 2 * rows * rows * heads;
+  }
+  return flops;
 }
 
 struct ModelTimes {
@@ -74,16 +77,17 @@ Llama linear_form(const Llama& model) {
 std::vector<MeasuredCase> measure_model(const Llama& linear, const Llama& softmax, const Tokenizer& tokenizer,
                                         std::int64_t length, const MeasureConfig& config, double product_rate,
                                         CallLimit& limit) {
-  const auto run = [&](const Llama& model, const std::string& who, int growth) {
-    const std::string key = std::string("model ") + at::toString(model.dtype()) + who;
+  const auto run = [&](const Llama& model, const std::string& who) {
+    const std::string form = std::string("model ") + at::toString(model.dtype()) + who;
+    const double flops = prompt_flops(model, length);
     ModelTimes times{{who, "", {}, {}}, {who, "", {}, {}}};
-    if (!limit.allows(key, length, growth, prompt_flops(model, length, growth > 1), product_rate)) return times;
+    if (!limit.allows(form, flops, product_rate)) return times;
     if (fits([&] { times = time_model(model, who, tokenizer, length, config.rounds); })) {
-      limit.remember(key, length, *times.prefill.seconds);
+      limit.remember(form, flops, *times.prefill.seconds);
     }
     return times;
   };
-  const ModelTimes own = run(linear, "hedgehog", 1), other = run(softmax, "softmax", 2);
+  const ModelTimes own = run(linear, "hedgehog"), other = run(softmax, "softmax");
   MeasuredCase prefill, generate;
   prefill.what = "prefill";
   generate.what = "generate";
