@@ -30,6 +30,8 @@ std::string processor_name() {
   return "unknown";
 }
 
+}  // namespace
+
 json machine_fields() {
   const auto memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   return {{"processor", processor_name()},
@@ -38,6 +40,8 @@ json machine_fields() {
           {"bf16_is_fast", bf16_is_fast()},
           {"memory_bytes", memory}};
 }
+
+namespace {
 
 json architecture_fields(const LlamaConfig& config) {
   return {{"model_type", config.model_type},
