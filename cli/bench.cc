@@ -257,11 +257,13 @@ void add_bench(CLI::App& program) {
       ->type_name("FILE");
   verb->add_option("--json", options->json, "write all numbers to FILE; -, or no FILE: print them instead of the table")
       ->expected(0, 1)
-      ->default_str("-")
       ->type_name("FILE");
   verb->add_option("--plot", options->plot, "write an SVG picture of time and memory against the length")->type_name("FILE");
   add_machine_options(*verb, options->common);
-  verb->callback([options] { run_bench(*options); });
+  verb->callback([options, verb] {
+    if (verb->count("--json") > 0 && options->json.empty()) options->json = "-";
+    run_bench(*options);
+  });
 }
 
 }  // namespace hedgehog::cli
