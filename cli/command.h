@@ -25,6 +25,9 @@ struct CommonOptions {
 /// --recipe FILE holds "flag = value" lines (TOML); a flag on the command line wins.
 void add_common_options(CLI::App& verb, CommonOptions& options);
 
+/// Those of them that say on what and with what numbers is computed: --device --threads --seed --recipe.
+void add_machine_options(CLI::App& verb, CommonOptions& options);
+
 /// Applies threads and seed, checks device. Call first in a verb's callback.
 void apply(const CommonOptions& options);
 
@@ -33,6 +36,9 @@ bool bf16_is_fast();
 
 /// What --dtype means on this machine: at::kFloat or at::kBFloat16.
 at::ScalarType compute_dtype(const CommonOptions& options);
+
+/// What info tells of the machine: processor, isa, threads, bf16_is_fast, memory_bytes.
+nlohmann::ordered_json machine_fields();
 
 /// A bar on a terminal, plain lines otherwise, both on standard error.
 std::unique_ptr<Progress> make_progress();
@@ -49,5 +55,6 @@ void add_inspect(CLI::App& program);
 void add_generate(CLI::App& program);
 void add_export(CLI::App& program);
 void add_info(CLI::App& program);
+void add_bench(CLI::App& program);
 
 }  // namespace hedgehog::cli

@@ -33,14 +33,10 @@ void check_finite(const nlohmann::json& value, const std::string& where) {
 
 }  // namespace
 
-void add_common_options(CLI::App& verb, CommonOptions& options) {
+void add_machine_options(CLI::App& verb, CommonOptions& options) {
   const std::string group = "Common";
   verb.add_option("--device", options.device, "where to compute: cpu (this build has no CUDA)")
       ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->capture_default_str()
-      ->group(group);
-  verb.add_option("--dtype", options.dtype, "fp32, bf16, or auto: bf16 where this machine multiplies it faster")
-      ->check(CLI::IsMember({"auto", "fp32", "bf16"}))
       ->capture_default_str()
       ->group(group);
   verb.add_option("--threads", options.threads, "threads to compute with, 0 for all cores")
@@ -52,6 +48,15 @@ void add_common_options(CLI::App& verb, CommonOptions& options) {
       ->group(group);
   verb.add_option("--recipe", "a file of 'flag = value' lines, or the name of one such as hybrid; a flag given here wins")
       ->type_name("FILE")
+      ->group(group);
+}
+
+void add_common_options(CLI::App& verb, CommonOptions& options) {
+  const std::string group = "Common";
+  add_machine_options(verb, options);
+  verb.add_option("--dtype", options.dtype, "fp32, bf16, or auto: bf16 where this machine multiplies it faster")
+      ->check(CLI::IsMember({"auto", "fp32", "bf16"}))
+      ->capture_default_str()
       ->group(group);
   verb.add_flag("--json", options.json, "print one JSON object on standard output, and nothing else there")->group(group);
 }

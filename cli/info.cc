@@ -31,11 +31,15 @@ std::string processor_name() {
   return "unknown";
 }
 
+}  // namespace
+
 json machine_fields() {
   const auto memory = static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
   return {{"processor", processor_name()},    {"isa", kernels::instruction_set()}, {"libtorch_isa", at::get_cpu_capability()},
           {"threads", at::get_num_threads()}, {"bf16_is_fast", bf16_is_fast()},    {"memory_bytes", memory}};
 }
+
+namespace {
 
 json architecture_fields(const LlamaConfig& config) {
   return {{"model_type", config.model_type},

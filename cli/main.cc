@@ -87,6 +87,7 @@ int main(int count, char** values) {
   hedgehog::cli::add_generate(program);
   hedgehog::cli::add_export(program);
   hedgehog::cli::add_info(program);
+  hedgehog::cli::add_bench(program);
   try {
     const int status = parse_and_run(program, {values + 1, values + count});
     // What was printed may still be on its way: a full disk must not pass for success.

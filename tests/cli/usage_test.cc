@@ -11,7 +11,7 @@
 namespace hedgehog::testing {
 namespace {
 
-constexpr const char* kVerbs[] = {"convert", "distill", "finetune", "eval", "inspect", "generate", "export", "info"};
+constexpr const char* kVerbs[] = {"convert", "distill", "finetune", "eval", "inspect", "generate", "export", "info", "bench"};
 
 /// The error's line, after a check that it is the only one of its kind and that standard output is empty.
 std::string error_line(const Outcome& outcome, int status) {
