@@ -1,6 +1,7 @@
 // Attention alone: Hedgehog's operator, the softmax that LibTorch offers (scaled_dot_product_attention) and the chunked linear
 // attention that a user would write in a dozen lines, on the same numbers, beside the machine's own product and copy rates.
 // Names: WHAT/WHO/DTYPE/shape/n:N with WHAT forward or train (forward + backward). compare_attention prints the ratios.
+#include "hedgehog/base/freed_memory.h"
 #include "hedgehog/benchmark/forms.h"
 #include "hedgehog/benchmark/machine.h"
 
@@ -55,6 +56,7 @@ void copy(benchmark::State& state) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  hedgehog::keep_freed_memory();  // as the program does: opponents gain as much
   if (const char* threads = std::getenv("HEDGEHOG_THREADS")) at::set_num_threads(std::atoi(threads));
   benchmark::RegisterBenchmark("product/fp32", product, at::kFloat)->UseRealTime()->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark("product/bf16", product, at::kBFloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
