@@ -2,8 +2,9 @@
 """causal_product of pytorch-fast-transformers, its C++ CPU kernel, fp32: y_i = Σ_{j≤i} (φ(q_i)·φ(k_j)) v_j, without a normaliser.
 
 [1, 9, N, 128] features and values of 64, the numbers of benchmarks/causal_product.cc. Prints milliseconds of the forward pass and of the
-backward pass alone, the best of several, for each build: `package` has the flags of the package's setup.py, `native` those and -march=native. With --check FILE also how far Hedgehog's output and gradients, which that program wrote for the
-first length, are from this kernel's divided by the normaliser: the largest difference over the largest number, of each array the worst.
+backward pass alone, the best of several, for each build: `package` has the flags of the package's setup.py, `native` those and -march=native.
+With --check FILE it prints instead how far Hedgehog's output and gradients, which that program wrote for the first length, are from this
+kernel's divided by the normaliser: the largest difference over the largest number, of each array the worst.
 """
 import argparse
 import json
