@@ -8,9 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def opponents_python():
-    """The Python that has torch and transformers; benchmarks/setup installs them if need be."""
-    subprocess.run([ROOT / "benchmarks" / "setup"], check=True)
+def opponents_python(*compiled):
+    """The Python that has torch, transformers and the opponents that have to be compiled: benchmarks/setup installs what is missing."""
+    subprocess.run([ROOT / "benchmarks" / "setup", *compiled], check=True, stdout=sys.stderr)
     return os.environ.get("HEDGEHOG_OPPONENTS") or str(ROOT / ".deps/opponents/bin/python")
 
 
@@ -22,13 +22,18 @@ def program(path):
     return str(found)
 
 
-def run_json(command, environment=None):
-    """The JSON object that the command prints on standard output."""
+def run(command, environment=None):
+    """What the command prints on standard output."""
     result = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True, cwd=ROOT,
                             env={**os.environ, **(environment or {})})
     if result.returncode != 0:
         sys.exit(f"exit status {result.returncode}: {' '.join(map(str, command))}")
-    return json.loads(result.stdout)
+    return result.stdout
+
+
+def run_json(command, environment=None):
+    """The JSON object that the command prints on standard output."""
+    return json.loads(run(command, environment))
 
 
 def machine():

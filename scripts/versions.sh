@@ -30,3 +30,11 @@ safetensors_version=0.8.0
 gguf_version=0.19.0
 numpy_version=2.4.6
 accelerate_version=1.15.0
+
+# Opponents that are compiled on this machine, out of their source packages: `benchmarks/setup causal_product`, `… llama_cpp`.
+fast_transformers_version=0.4.0
+fast_transformers_sha256=d1826bc31b9dfbcd018998b897667e89fc6566bd3f8c424cda9f0943544f7e90
+llama_cpp_version=0.3.36
+llama_cpp_sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+diskcache_version=5.6.3
+diskcache_sha256=5e31b2d5fbad117cc363ebaf6b689474db18a1f6438bc82358b024abd4c2ca19
