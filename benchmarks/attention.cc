@@ -1,6 +1,7 @@
 // Attention alone: Hedgehog's operator, the softmax that LibTorch offers (scaled_dot_product_attention) and the chunked linear
 // attention that a user would write in a dozen lines, on the same numbers, beside the machine's own product and copy rates.
-// Names: WHAT/WHO/DTYPE/shape/n:N with WHAT forward or train (forward + backward). compare_attention prints the ratios.
+// Names: WHAT/WHO/DTYPE/shape/b:B/n:N with WHAT forward or train (forward + backward), and decode/hedgehog/STATE/shape/b:B, one
+// token for each of B sequences with the linear state in fp32, bf16 or int8. compare_attention prints the ratios.
 #include "hedgehog/attention/attention.h"
 
 #include <ATen/ATen.h>
@@ -15,6 +16,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -133,6 +135,32 @@ void add_problem(const Problem& p) {
   }
 }
 
+// One layer after the other, as a model's steps go, of so many that their states do not fit into the caches. The bytes are
+// those of the states, read and written.
+void decode(benchmark::State& state, const Shape& shape, std::int64_t batch, at::ScalarType dtype) {
+  const at::NoGradGuard no_gradients;
+  const Problem p{shape, batch, 1, at::kFloat, false};
+  const hedgehog::Attention attention = linear_attention(p);
+  const hedgehog::AttentionInput input = random_input(p);
+  constexpr std::int64_t kBytes = std::int64_t{256} << 20;
+  std::vector<hedgehog::AttentionState> layers;
+  std::int64_t bytes = 0;
+  while (bytes < kBytes || layers.size() < 2) {
+    layers.emplace_back().dtype = dtype;
+    // Twice, so that no number is zero.
+    for (int step = 0; step < 2; ++step) attention.continue_from(layers.back(), input);
+    bytes += layers.back().bytes();
+  }
+  std::size_t layer = 0;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(attention.continue_from(layers[layer], input).const_data_ptr());
+    layer = (layer + 1) % layers.size();
+  }
+  state.SetBytesProcessed(2 * layers.front().bytes() * static_cast<std::int64_t>(state.iterations()));
+  state.counters["tokens_per_second"] =
+      benchmark::Counter(static_cast<double>(batch), benchmark::Counter::kIsIterationInvariantRate);
+}
+
 void product(benchmark::State& state, at::ScalarType dtype) {
   const std::int64_t n = 2048;
   const auto a = at::randn({n, n}).to(dtype), b = at::randn({n, n}).to(dtype);
@@ -163,6 +191,12 @@ int main(int argc, char** argv) {
   benchmark::RegisterBenchmark("product/bf16", product, at::kBFloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark("copy", copy)->UseRealTime()->Unit(benchmark::kMillisecond);
   for (const Shape& shape : kShapes) {
+    for (const auto& [name, dtype] : {std::pair{"fp32", at::kFloat}, {"bf16", at::kBFloat16}, {"int8", at::kChar}}) {
+      for (const std::int64_t batch : {1, 8, 64}) {
+        const std::string full = std::string("decode/hedgehog/") + name + "/" + shape.name + "/b:" + std::to_string(batch);
+        benchmark::RegisterBenchmark(full.c_str(), decode, shape, batch, dtype)->UseRealTime()->Unit(benchmark::kMicrosecond);
+      }
+    }
     for (const bool train : {false, true}) {
       for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
         for (const std::int64_t length : {128, 1024, 2048, 4096, 8192, 16384, 32768, 131072}) {
