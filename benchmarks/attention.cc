@@ -1,6 +1,7 @@
 // Attention alone: Hedgehog's operator, the softmax that LibTorch offers (scaled_dot_product_attention) and the chunked linear
 // attention that a user would write in a dozen lines, on the same numbers, beside the machine's own product and copy rates.
-// Names: WHAT/WHO/DTYPE/shape/n:N with WHAT forward or train (forward + backward). compare_attention prints the ratios.
+// Names: WHAT/WHO/DTYPE/shape/b:B/n:N with WHAT forward or train (forward + backward), and decode/hedgehog/STATE/shape/b:B, one
+// token for each of B sequences with the linear state in fp32, bf16 or int8. compare_attention prints the ratios.
 #include "hedgehog/base/freed_memory.h"
 #include "hedgehog/benchmark/forms.h"
 #include "hedgehog/benchmark/machine.h"
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -40,6 +42,17 @@ void add_problem(const AttentionProblem& problem) {
   }
 }
 
+// The bytes are those of the states, read and written.
+void decode(benchmark::State& state, const hedgehog::HeadShape& shape, std::int64_t batch, at::ScalarType dtype) {
+  const AttentionProblem problem{shape, Work::kDecode, batch, 64, at::kFloat};
+  const hedgehog::PreparedForm prepared = decode_steps(problem, random_input(problem), dtype);
+  for (auto _ : state) prepared.call();
+  state.SetBytesProcessed(2 * static_cast<std::int64_t>(prepared.carried_bytes) *
+                          static_cast<std::int64_t>(state.iterations()));
+  state.counters["tokens_per_second"] =
+      benchmark::Counter(static_cast<double>(batch), benchmark::Counter::kIsIterationInvariantRate);
+}
+
 void product(benchmark::State& state, at::ScalarType dtype) {
   const hedgehog::MachineProbe probe = hedgehog::product_probe(dtype);
   probe.call();
@@ -62,6 +75,13 @@ int main(int argc, char** argv) {
   benchmark::RegisterBenchmark("product/bf16", product, at::kBFloat16)->UseRealTime()->Unit(benchmark::kMillisecond);
   benchmark::RegisterBenchmark("copy", copy)->UseRealTime()->Unit(benchmark::kMillisecond);
   for (const hedgehog::HeadShape& shape : hedgehog::head_shapes()) {
+    for (const auto& [name, dtype] : {std::pair{"fp32", at::kFloat}, {"bf16", at::kBFloat16}, {"int8", at::kChar}}) {
+      for (const std::int64_t batch : {1, 8, 64}) {
+        if (!shape.causal) continue;
+        const std::string full = std::string("decode/hedgehog/") + name + "/" + shape.name + "/b:" + std::to_string(batch);
+        benchmark::RegisterBenchmark(full.c_str(), decode, shape, batch, dtype)->UseRealTime()->Unit(benchmark::kMicrosecond);
+      }
+    }
     for (const Work work : {Work::kForward, Work::kTrain}) {
       for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
         for (const std::int64_t length : {128, 1024, 2048, 4096, 8192, 16384, 32768, 131072}) {

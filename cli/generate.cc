@@ -20,7 +20,7 @@ namespace {
 
 struct GenerateOptions {
   CommonOptions common;
-  std::string model, prompt, prompt_file, system;
+  std::string model, prompt, prompt_file, system, state = "fp32";
   std::int64_t prompt_tokens = 0;
   bool chat = false;
   GenerationRequest request;
@@ -64,6 +64,10 @@ std::int64_t resident_memory_bytes() {
   return resident * ::sysconf(_SC_PAGESIZE);
 }
 
+at::ScalarType state_dtype(const std::string& name) {
+  return name == "bf16" ? at::kBFloat16 : name == "int8" ? at::kChar : at::kFloat;
+}
+
 void print_statistics(const GenerationResult& result) {
   fmt::print(stderr, "prompt: {} tokens, {:.1f}/s; text: {} tokens, {:.1f}/s; state: {:.2f} MiB; ended by {}\n",
              result.prompt_tokens, result.prompt_tokens_per_second(), result.tokens, result.tokens_per_second(),
@@ -78,6 +82,7 @@ void run_generate(GenerateOptions& options, const CLI::App& verb) {
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(loaded.checkpoint.tokenizer);
   GenerationRequest& request = options.request;
   request.sampler.seed = options.common.seed;
+  request.state_dtype = state_dtype(options.state);
   request.prompt = prompt_tokens(options, loaded.checkpoint, *tokenizer, text);
   if (options.prompt_tokens > 0) {
     check(std::ssize(request.prompt) >= options.prompt_tokens, "--prompt-tokens: {} asked for, the prompt has {}",
@@ -133,6 +138,10 @@ void add_generate(CLI::App& program) {
   CLI::Option* chat =
       verb->add_flag("--chat", options->chat, "the prompt is a user's message: apply the model's chat template");
   verb->add_option("--system", options->system, "the system's message before it")->type_name("TEXT")->needs(chat);
+  verb->add_option("--state", options->state,
+                   "what the linear states are kept in: bf16 takes half of fp32's memory, int8 a bit more than a quarter")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}))
+      ->capture_default_str();
   verb->add_option("--max-tokens", request.max_tokens, "the longest continuation")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

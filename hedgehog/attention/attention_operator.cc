@@ -47,7 +47,9 @@ kernels::StateElement state_element(at::ScalarType dtype) {
 
 kernels::LinearState linear_state(const OperatorState& state) {
   if (!state.s.defined()) return {};
-  check(state.s.is_contiguous(), "attention: the state is not contiguous");
+  check(state.s.is_contiguous() && state.z.is_contiguous() && (!state.scale.defined() || state.scale.is_contiguous()),
+        "attention: the state is not contiguous");
+  check(state.scale.defined() == (state.s.scalar_type() == at::kChar), "attention: a state has scales where it is int8");
   return {state.s.mutable_data_ptr(), state_element(state.s.scalar_type()),
           state.scale.defined() ? state.scale.mutable_data_ptr<float>() : nullptr, state.z.mutable_data_ptr<float>()};
 }
@@ -134,6 +136,8 @@ struct Call {
     check_shape(t.segment_start, "segment_start", {s.batch, s.length});
     check_shape(t.key_count, "key_count", {s.batch});
     check_shape(more.state.s, "state", {s.batch, s.kv_heads, s.features, s.dim});
+    check_shape(more.state.scale, "the state's scale", {s.batch, s.kv_heads, s.features});
+    check_shape(more.state.z, "the state's normaliser", {s.batch, s.kv_heads, s.features});
     check_shape(t.map.q_weight, "the queries' map", {s.heads, width, s.dim});
     check_shape(t.map.q_bias, "the queries' bias", {s.heads, width});
     check_shape(t.map.k_weight, "the keys' map", {s.kv_heads, width, s.dim});

@@ -18,6 +18,8 @@ constexpr std::int64_t kComposedChunks[] = {64, 128, 256};
 constexpr std::int64_t kMostEagerRows = 4096;
 // Rows that a state is made of before decoding is measured: its size and its cost are the same after any number.
 constexpr std::int64_t kStateRows = 64;
+// Of the states that decoding goes through: several times any cache.
+constexpr double kStateBytes = 256.0 * (1 << 20);
 
 /// Numbers of one [batch, heads, length] array, and of all its pairs of rows and keys.
 double head_rows(const AttentionProblem& p) {
@@ -101,21 +103,10 @@ std::vector<Form> distill_forms(const AttentionProblem& problem) {
   return forms;
 }
 
-PreparedForm prepared_decoding(const AttentionProblem& problem, const AttentionInput& input) {
-  AttentionProblem before = problem;
-  before.work = Work::kForward;
-  before.length = std::min(problem.length, kStateRows);
-  const Attention attention = linear_attention(problem);
-  const auto state = std::make_shared<AttentionState>();
-  attention.continue_from(*state, random_input(before));
-  state->position = problem.length;
-  return {[=] { attention.continue_from(*state, input); }, static_cast<double>(state->bytes())};
-}
-
 std::vector<Form> decode_forms(const AttentionProblem& problem) {
   std::vector<Form> forms;
-  forms.push_back({"hedgehog", "", linear_flops(problem), 2 * decode_bytes(problem),
-                   [problem](const AttentionInput& input) { return prepared_decoding(problem, input); }});
+  forms.push_back({"hedgehog", "", linear_flops(problem), kStateBytes + 2 * decode_bytes(problem),
+                   [problem](const AttentionInput& input) { return decode_steps(problem, input, at::kFloat); }});
   struct Cache {
     at::Tensor keys, values;
   };
@@ -144,6 +135,29 @@ std::vector<Form> decode_forms(const AttentionProblem& problem) {
 }
 
 }  // namespace
+
+PreparedForm decode_steps(const AttentionProblem& problem, const AttentionInput& input, at::ScalarType state_dtype) {
+  AttentionProblem before = problem;
+  before.work = Work::kForward;
+  before.length = std::min(problem.length, kStateRows);
+  const AttentionInput rows = random_input(before);
+  const Attention attention = linear_attention(problem);
+  const auto layers = std::make_shared<std::vector<AttentionState>>();
+  double bytes = 0;
+  while (bytes < kStateBytes || layers->size() < 2) {
+    AttentionState& state = layers->emplace_back();
+    state.dtype = state_dtype;
+    attention.continue_from(state, rows);
+    state.position = problem.length;
+    bytes += static_cast<double>(state.bytes());
+  }
+  const double of_one = bytes / static_cast<double>(layers->size());
+  const auto step = [=, layer = std::size_t{0}]() mutable {
+    attention.continue_from((*layers)[layer], input);
+    layer = (layer + 1) % layers->size();
+  };
+  return {step, of_one};
+}
 
 std::vector<Form> forms_of(const AttentionProblem& problem) {
   if (problem.work == Work::kDistill) return distill_forms(problem);

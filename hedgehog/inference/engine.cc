@@ -98,7 +98,10 @@ GenerationResult generate(const Llama& model, const Tokenizer& tokenizer, const 
   };
 
   Stopwatch prompt_time;
-  std::vector<AttentionState> states;
+  std::vector<AttentionState> states(static_cast<std::size_t>(model.config().layers));
+  for (AttentionState& state : states) {
+    state.dtype = request.state_dtype;
+  }
   at::Tensor hidden;
   if (!read(model, states, tokens, request.chunk_tokens, hidden)) {
     result.stop_reason = "interrupt";

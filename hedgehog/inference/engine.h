@@ -17,9 +17,10 @@ struct GenerationRequest {
   std::vector<std::int32_t> prompt;  // empty: the tokenizer's begin token, or else its end token
   std::int64_t max_tokens = 128;
   SamplerConfig sampler;
-  std::vector<std::string> stop;    // generation ends before the first of these
-  bool ignore_end = false;          // go on past the end-of-text token
-  std::int64_t chunk_tokens = 512;  // of the prompt, in one call of the chunked form
+  std::vector<std::string> stop;            // generation ends before the first of these
+  bool ignore_end = false;                  // go on past the end-of-text token
+  std::int64_t chunk_tokens = 512;          // of the prompt, in one call of the chunked form
+  at::ScalarType state_dtype = at::kFloat;  // of the linear states: kFloat, kBFloat16 or kChar (int8)
 };
 
 struct GenerationResult {

@@ -73,6 +73,20 @@ TEST_F(Generate, SamplingFollowsItsFlags) {
   EXPECT_EQ(run({"--prompt", "a", "--temperature", "-1"}).status, 2);
 }
 
+TEST_F(Generate, TakesTheStatesDtype) {
+  // A softmax model has no linear state: nothing changes.
+  const json plain = run_json({"--prompt", "abc"});
+  for (const char* state : {"fp32", "bf16", "int8"}) {
+    const json result = run_json({"--prompt", "abc", "--state", state});
+    EXPECT_EQ(result["text"], plain["text"]) << state;
+    EXPECT_EQ(result["state_bytes"], plain["state_bytes"]) << state;
+  }
+  const Outcome outcome = run({"--prompt", "abc", "--state", "fp8"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_NE(outcome.err.find("fp8"), std::string::npos) << outcome.err;
+  EXPECT_NE(run_program({"generate", "--help"}).out.find("--state"), std::string::npos);
+}
+
 TEST_F(Generate, StopStringsEndIt) {
   const std::string text = run_json({"--prompt", "abc", "--temperature", "1"})["text"];
   // A character of one byte in the middle, so that it can be given as an argument.

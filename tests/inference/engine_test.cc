@@ -192,6 +192,47 @@ TEST(Generate, GreedyEqualsParallelPasses) {
   }
 }
 
+TEST(Generate, KeepsTheStateInTheDtypeThatIsAskedFor) {
+  for (const Form& form : forms()) {
+    if (form.config.kind == AttentionKind::kSoftmax) continue;
+    const Llama model = tiny_model(form.config);
+    GenerationRequest request;
+    request.prompt = prompt_of("What a hedgehog eats at night");
+    request.max_tokens = 20;
+    request.ignore_end = true;
+    std::vector<std::int64_t> sizes;
+    for (const auto dtype : {at::kFloat, at::kBFloat16, at::kChar}) {
+      request.state_dtype = dtype;
+      const GenerationResult result = generate(model, NumberTokenizer(), request);
+      EXPECT_EQ(generate(model, NumberTokenizer(), request).text, result.text) << form.name << ": not the same twice";
+      sizes.push_back(result.state_bytes);
+    }
+    // Two layers, two key/value heads, 16 features of 8 numbers: 2 bytes less each, then 3 less but 4 for a scale.
+    constexpr std::int64_t kRows = 2 * 2 * 16;
+    EXPECT_EQ(sizes[0] - sizes[1], kRows * 8 * 2) << form.name;
+    EXPECT_EQ(sizes[0] - sizes[2], kRows * (8 * 3 - 4)) << form.name;
+  }
+}
+
+TEST(Generate, AStateInFewBitsGivesNearlyTheSameLogits) {
+  const at::NoGradGuard no_gradients;
+  const at::Tensor tokens = random_tokens(150);
+  for (const Form& form : forms()) {
+    if (form.config.kind == AttentionKind::kSoftmax) continue;
+    const Llama model = tiny_model(form.config);
+    const at::Tensor expected = model.logits(model.forward(tokens));
+    for (const auto dtype : {at::kBFloat16, at::kChar}) {
+      std::vector<AttentionState> states(2);
+      for (AttentionState& state : states) state.dtype = dtype;
+      std::vector<at::Tensor> parts = {model.continue_from(states, tokens.narrow(1, 0, 100))};
+      for (std::int64_t i = 100; i < 150; ++i) parts.push_back(model.continue_from(states, tokens.narrow(1, i, 1)));
+      const at::Tensor found = model.logits(at::cat(parts, 1));
+      const double error = (found - expected).square().mean().sqrt().item<double>();
+      EXPECT_LE(error, 0.1 * expected.std().item<double>()) << form.name << " " << at::toString(dtype);
+    }
+  }
+}
+
 class GenerateText : public ::testing::Test {
  protected:
   GenerateText() : model_(tiny_model({}, 0.1)) {

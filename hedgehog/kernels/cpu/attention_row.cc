@@ -70,7 +70,7 @@ class RowForward {
         state_weights_(s_.features * group_),
         key_features_(s_.features * absorbed()),
         values_(s_.dim * absorbed()),
-        step_(s_.dim, group_) {}
+        step_(s_.features, s_.dim, group_) {}
 
   void run(std::int64_t b, std::int64_t g) {
     const KeyHead head(a_, b, g, decay_memory_.get());
@@ -150,7 +150,7 @@ class RowForward {
       const float factor = factors_.get()[n];
       const float* phi = phi_q(head, n);
       totals_.get()[n] += factor * dot(phi, from.z, features);
-      for (std::int64_t f = 0; f < features; ++f) state_weights_.get()[f * group_ + n] = factor * phi[f];
+      scale_row(phi, features, factor, false, state_weights_.get() + n * features);
     }
     const float carry = std::exp(head.decay_between(-1, absorb_end_ - 1));
     if (to) scale_row(from.z, features, carry, false, to.z);
@@ -159,7 +159,7 @@ class RowForward {
       const float weight = std::exp(head.decay_between(key, absorb_end_ - 1));
       const float* phi = phi_k(head, key);
       scale_row(phi, features, weight, true, to.z);
-      for (std::int64_t f = 0; f < features; ++f) key_features_.get()[f * keys + j] = weight * phi[f];
+      scale_row(phi, features, weight, false, key_features_.get() + j * features);
       fill_row(0, dim, values_.get() + j * dim);
       add_row(a_.v.at<Number>(head.b, head.g, key), dim, 1, values_.get() + j * dim);
     }

@@ -36,23 +36,30 @@ void unpack_row(const LinearState& state, std::int64_t row, std::int64_t dim, fl
 template <typename Number>
 void pack_row_of(const float* from, std::int64_t row, std::int64_t dim, const std::uint32_t* columns, std::uint32_t bits,
                  const LinearState& state) {
-  float inverse = 1;
-  if (sizeof(Number) == 1) {
-    state.scale[row] = int8_scale(row_size(from, dim));
-    inverse = inverse_scale(state.scale[row]);
-  }
-  round_row(from, dim, inverse, columns, bits, static_cast<Number*>(state.s) + row * dim);
-  state.z[row] = from[dim];
+  Number* to = static_cast<Number*>(state.s) + row * dim;
+  over(dim, [&](auto d, std::int64_t i) {
+    const hn::RebindToUnsigned<decltype(d)> unsigned_tag;
+    const auto random = hn::Xor(hn::LoadU(unsigned_tag, columns + i), hn::Set(unsigned_tag, bits));
+    if constexpr (sizeof(Number) == 1) {
+      store_scaled(hn::LoadU(d, from + i), int8_factors(d, hn::Set(d, state.scale[row])), d, random, to + i);
+    } else {
+      store_rounded(hn::LoadU(d, from + i), d, random, to + i);
+    }
+  });
 }
 
-void pack_row(const float* from, std::int64_t row, std::int64_t dim, const std::uint32_t* columns, std::uint32_t bits,
+// The way back; `from` may be changed.
+void pack_row(float* from, std::int64_t row, std::int64_t dim, const std::uint32_t* columns, std::uint32_t bits,
               const LinearState& state) {
+  state.z[row] = from[dim];
   switch (state.element) {
     case StateElement::kFloat32:
       return pack_row_of<float>(from, row, dim, columns, bits, state);
     case StateElement::kBfloat16:
       return pack_row_of<std::uint16_t>(from, row, dim, columns, bits, state);
     case StateElement::kInt8:
+      limit_row(from, dim);
+      state.scale[row] = hn::GetLane(int8_scales(OneTag(), hn::Set(OneTag(), row_size(from, dim))));
       return pack_row_of<std::int8_t>(from, row, dim, columns, bits, state);
   }
 }
@@ -75,10 +82,11 @@ RoundingBits::RoundingBits(const AttentionShape& shape, StateElement element, st
     bits_.resize(static_cast<std::size_t>(shape.kv_heads * (dim_ + features_)));
     return;
   }
-  const int shift = element == StateElement::kBfloat16 ? 48 : 49;  // of 64 bits, what store_rounded() takes is left
+  const bool scaled = element == StateElement::kInt8;
   Random random{seed, 0};
   for (std::int64_t i = 0; i < shape.kv_heads * (dim_ + features_); ++i) {
-    bits_.push_back(static_cast<std::uint32_t>(random.next() >> shift));
+    const bool of_column = i % (dim_ + features_) < dim_;
+    bits_.push_back(static_cast<std::uint32_t>(random.next() >> (scaled ? 49 : 48)) | (scaled && of_column ? kInt8Offset : 0));
   }
 }
 
@@ -94,7 +102,7 @@ std::vector<float> unpacked_state(const LinearState& state, const AttentionShape
   return unpacked;
 }
 
-void pack_state(const float* unpacked, const AttentionShape& shape, std::uint32_t rounding_seed, const LinearState& state,
+void pack_state(float* unpacked, const AttentionShape& shape, std::uint32_t rounding_seed, const LinearState& state,
                 const ParallelFor& parallel_for) {
   const RoundingBits bits(shape, state.element, rounding_seed);
   const std::int64_t rows = shape.batch * shape.kv_heads * shape.features, dim = shape.dim;

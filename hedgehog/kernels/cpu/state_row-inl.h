@@ -23,13 +23,6 @@ HWY_INLINE hn::Vec<D> load(D d, const std::int8_t* p) {
   return hn::ConvertTo(d, hn::PromoteTo(integers, hn::LoadU(bytes, p)));
 }
 
-// The random numbers for a row's columns.
-template <class D>
-HWY_INLINE Bits<D> random_bits(D d, const std::uint32_t* columns, std::uint32_t row) {
-  const hn::RebindToUnsigned<D> bits;
-  return hn::Xor(hn::LoadU(bits, columns), hn::Set(bits, row));
-}
-
 template <class D>
 HWY_INLINE void store_rounded(hn::Vec<D> v, D d, Bits<D>, float* p) {
   hn::StoreU(v, d, p);
@@ -45,15 +38,15 @@ HWY_INLINE void store_rounded(hn::Vec<D> v, D d, Bits<D> random, std::uint16_t* 
   hn::StoreU(hn::TruncateTo(halves, hn::ShiftRight<16>(hn::Add(hn::BitCast(bits, finite), random))), halves, p);
 }
 
-// v: in units of the scale, at most 127 in size. `random`: 15 bits.
+// `factor`: 2^15 / the row's scale; the product is at most 127·2^15 in size. `random`: 15 bits and kInt8Offset.
 template <class D>
-HWY_INLINE void store_rounded(hn::Vec<D> v, D d, Bits<D> random, std::int8_t* p) {
+HWY_INLINE void store_scaled(hn::Vec<D> v, hn::Vec<D> factor, D d, Bits<D> random, std::int8_t* p) {
   const hn::RebindToUnsigned<D> bits;
   const hn::Rebind<std::uint8_t, D> bytes;
-  // Adding 1.5·2^23 leaves v·2^15 as an integer in the low bits. They begin at 2^22, which makes 128 of the byte that is left
-  // after the shift: adding it again makes 256, nothing.
-  const auto fixed = hn::BitCast(bits, hn::MulAdd(v, hn::Set(d, 32768.0f), hn::Set(d, 12582912.0f)));
-  const auto shifted = hn::ShiftRight<15>(hn::Add(fixed, hn::Or(random, hn::Set(bits, 1u << 22))));
+  // Adding 1.5·2^23 leaves the product as an integer in the low bits. They begin at 2^22, which makes 128 of the byte that is
+  // left after the shift; the offset makes it 256, nothing.
+  const auto fixed = hn::BitCast(bits, hn::MulAdd(v, factor, hn::Set(d, 12582912.0f)));
+  const auto shifted = hn::ShiftRight<15>(hn::Add(fixed, random));
   hn::StoreU(hn::TruncateTo(bytes, shifted), bytes, reinterpret_cast<std::uint8_t*>(p));
 }
 
@@ -61,30 +54,26 @@ HWY_INLINE void store_rounded(hn::Vec<D> v, D d, Bits<D> random, std::int8_t* p)
 constexpr float kInt8Most = 127 * (1 - 0x1p-22f);
 // A row whose numbers are smaller than this is rounded to whole multiples of it, so that its inverse is finite.
 constexpr float kLeastScale = 0x1p-110f;
+// Numbers of a row from this on, an infinity too that is the sum of finite ones, become this.
+constexpr float kInt8Limit = 3.0e38f;
 
-// The scale of an int8 row whose largest number has the size `most`.
-HWY_INLINE float int8_scale(float most) {
-  if (!(most > 0)) return 0;
-  const float scale = (most < 3.0e38f ? most : 3.0e38f) / kInt8Most;
-  return scale > kLeastScale ? scale : kLeastScale;
+// The scales of int8 rows whose largest numbers have the sizes `most`.
+template <class D>
+HWY_INLINE hn::Vec<D> int8_scales(D d, hn::Vec<D> most) {
+  const auto scale = hn::Div(hn::Min(most, hn::Set(d, kInt8Limit)), hn::Set(d, kInt8Most));
+  return hn::IfThenElseZero(hn::Gt(most, hn::Zero(d)), hn::Max(scale, hn::Set(d, kLeastScale)));
 }
 
-HWY_INLINE float inverse_scale(float scale) {
-  return scale > 0 ? 1 / scale : 0;
+// store_scaled()'s factors.
+template <class D>
+HWY_INLINE hn::Vec<D> int8_factors(D d, hn::Vec<D> scale) {
+  return hn::IfThenElseZero(hn::Gt(scale, hn::Zero(d)), hn::Div(hn::Set(d, 32768.0f), scale));
 }
 
-// fp32 to the state's numbers; `factor`: the inverse of the scale of int8.
-template <typename Number>
-HWY_INLINE void round_row(const float* row, std::int64_t n, float factor, const std::uint32_t* columns, std::uint32_t bits,
-                          Number* to) {
+HWY_INLINE void limit_row(float* row, std::int64_t n) {
   over(n, [&](auto d, std::int64_t i) {
-    auto v = hn::LoadU(d, row + i);
-    if (sizeof(Number) == 1) {
-      // An infinity, the sum of numbers that are finite, becomes the largest number.
-      const auto most = hn::Set(d, 127.0f);
-      v = hn::Max(hn::Neg(most), hn::Min(hn::Mul(v, hn::Set(d, factor)), most));
-    }
-    store_rounded(v, d, random_bits(d, columns + i, bits), to + i);
+    const auto most = hn::Set(d, kInt8Limit);
+    hn::StoreU(hn::Max(hn::Neg(most), hn::Min(hn::LoadU(d, row + i), most)), d, row + i);
   });
 }
 
