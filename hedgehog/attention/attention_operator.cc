@@ -276,12 +276,13 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const bool exact = s.window > 0 || s.sinks > 0 || s.features == 0, mapped = call.t.map.q_weight.defined();
     // Exact keys' gradients are summed in place.
     const auto of_keys = exact ? at::kFloat : kernel;
-    auto dv = rows_first(call.t.v, s.kv_heads, s.length, s.dim, of_keys);
+    // In the memory order of its input, so that whatever takes the gradient finds it as it left that.
+    auto dv = at::empty_like(call.t.v, call.t.v.options().dtype(of_keys));
     at::Tensor dq, dk, dphi_q, dphi_k, dscale, dgate, q_dot, k_dot;
     OperatorMap of_map;
     if (exact || mapped) {
-      dq = rows_first(call.t.q, s.heads, s.length, s.dim, kernel);
-      dk = rows_first(call.t.k, s.kv_heads, s.length, s.dim, of_keys);
+      dq = at::empty_like(call.t.q);
+      dk = at::empty_like(call.t.k, call.t.k.options().dtype(of_keys));
     }
     kernels::AttentionGradients to;
     if (mapped) {

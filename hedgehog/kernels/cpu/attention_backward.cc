@@ -11,6 +11,11 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
+// y_i·dy_i of one query head.
+void row_dots(const AttentionShape& s, const Rows& out, const Rows& out_gradient, std::int64_t b, std::int64_t h, float* dots) {
+  for (std::int64_t i = 0; i < s.length; ++i) dots[i] = row_dot(out, out_gradient, b, h, i, s.dim);
+}
+
 // What the rows of a block alone leave in the state's gradient before its first near key, and how much of what later rows left
 // there remains.
 void absorb_row_gradients(const BackwardArguments& arguments, std::int64_t b, std::int64_t g, const RowBlock& block,
@@ -44,6 +49,7 @@ HWY_AFTER_NAMESPACE();
 
 namespace hedgehog::kernels {
 
+HWY_EXPORT(row_dots);
 HWY_EXPORT(absorb_row_gradients);
 HWY_EXPORT(block_backward);
 
@@ -200,7 +206,14 @@ class BackwardPlan {
 
 void attention_backward(const AttentionArguments& arguments, const Rows& out, const Rows& out_gradient, const float* row_max,
                         const float* inverse_sum, const AttentionGradients& gradients, const ParallelFor& parallel_for) {
-  const BackwardArguments call{arguments, out, out_gradient, row_max, inverse_sum, gradients};
+  const AttentionShape& s = arguments.shape;
+  std::vector<float> dots(static_cast<std::size_t>(s.batch * s.heads * s.length));
+  parallel_for(s.batch * s.heads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t head = begin; head < end; ++head) {
+      HEDGEHOG_DISPATCH(row_dots)(s, out, out_gradient, head / s.heads, head % s.heads, dots.data() + head * s.length);
+    }
+  });
+  const BackwardArguments call{arguments, out, out_gradient, row_max, inverse_sum, gradients, dots.data()};
   BackwardPlan(call, parallel_for).run();
 }
 

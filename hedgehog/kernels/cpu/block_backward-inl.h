@@ -69,9 +69,7 @@ class OutputGradient {
   // Takes up a tile of one head: dy, a left side, and y·dy of its rows. query_log_scales: of QueryFeatures.
   void set(const Tile& tile, std::int64_t h, const float* query_log_scales) {
     query_log_scales_ = query_log_scales;
-    for (std::int64_t i = tile.t0; i < tile.t1; ++i) {
-      dots_[i - tile.t0] = HWY_NAMESPACE::row_dot(arguments_.out, arguments_.out_gradient, head_.b, h, i, head_.dim);
-    }
+    dots_ = arguments_.row_dots + row_offset(h, tile.t0);
     given_ = Math::input(arguments_.out_gradient, head_.b, h, tile.t0, tile.t1 - tile.t0, head_.dim, given_memory_.get());
   }
   View<Number> dy() const { return given_; }
@@ -114,7 +112,8 @@ class OutputGradient {
   Buffer<Number> given_memory_, rows_;
   View<Number> given_{};
   const float* query_log_scales_ = nullptr;
-  float dots_[kTileRows], last_[kTileRows];
+  const float* dots_ = nullptr;
+  float last_[kTileRows];
 };
 
 // Tiles of a block, first to last.

@@ -150,8 +150,53 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::i
   }
 }
 
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+// 16×16 numbers: pairs of rows, then of pairs, are interleaved within quarters of a vector, then quarters change places.
+HWY_INLINE void transpose_block(const float* from, std::int64_t from_row, float* to, std::int64_t to_row) {
+  const auto low = [](__m512i a, __m512i b) { return _mm512_unpacklo_epi32(a, b); };
+  const auto high = [](__m512i a, __m512i b) { return _mm512_unpackhi_epi32(a, b); };
+  __m512i quads[16];  // quads[4·i + c]: columns c, 4 + c, 8 + c, 12 + c of rows 4·i … 4·i + 3
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const float* x = from + 4 * i * from_row;
+    const __m512i a = _mm512_loadu_si512(x), b = _mm512_loadu_si512(x + from_row), c = _mm512_loadu_si512(x + 2 * from_row),
+                  d = _mm512_loadu_si512(x + 3 * from_row);
+    const __m512i ab_low = low(a, b), ab_high = high(a, b), cd_low = low(c, d), cd_high = high(c, d);
+    quads[4 * i] = _mm512_unpacklo_epi64(ab_low, cd_low);
+    quads[4 * i + 1] = _mm512_unpackhi_epi64(ab_low, cd_low);
+    quads[4 * i + 2] = _mm512_unpacklo_epi64(ab_high, cd_high);
+    quads[4 * i + 3] = _mm512_unpackhi_epi64(ab_high, cd_high);
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    const __m512i a = quads[c], b = quads[4 + c], e = quads[8 + c], f = quads[12 + c];
+    const __m512i even_low = _mm512_shuffle_i32x4(a, b, 0x88), odd_low = _mm512_shuffle_i32x4(a, b, 0xdd);
+    const __m512i even_high = _mm512_shuffle_i32x4(e, f, 0x88), odd_high = _mm512_shuffle_i32x4(e, f, 0xdd);
+    _mm512_storeu_si512(to + c * to_row, _mm512_shuffle_i32x4(even_low, even_high, 0x88));
+    _mm512_storeu_si512(to + (4 + c) * to_row, _mm512_shuffle_i32x4(odd_low, odd_high, 0x88));
+    _mm512_storeu_si512(to + (8 + c) * to_row, _mm512_shuffle_i32x4(even_low, even_high, 0xdd));
+    _mm512_storeu_si512(to + (12 + c) * to_row, _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd));
+  }
+}
+#endif
+
 void transpose(std::int64_t rows, std::int64_t columns, const float* HWY_RESTRICT from, std::int64_t from_row,
                float* HWY_RESTRICT to, std::int64_t to_row) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+  if (rows >= 16 && columns >= 16) {
+    const std::int64_t many_rows = rows / 16 * 16, many_columns = columns / 16 * 16;
+    for (std::int64_t j = 0; j < many_columns; j += 16) {
+      for (std::int64_t i = 0; i < many_rows; i += 16) {
+        transpose_block(from + i * from_row + j, from_row, to + j * to_row + i, to_row);
+      }
+    }
+    if (many_columns < columns) {
+      transpose(many_rows, columns - many_columns, from + many_columns, from_row, to + many_columns * to_row, to_row);
+    }
+    if (many_rows < rows) transpose(rows - many_rows, columns, from + many_rows * from_row, from_row, to + many_rows, to_row);
+    return;
+  }
+#endif
   // Blocks of 4×4 in vectors of four; what is left over one by one.
 #if HWY_TARGET == HWY_SCALAR
   const std::int64_t whole_rows = 0;

@@ -38,6 +38,7 @@ struct BackwardArguments {
   const Rows &out, &out_gradient;
   const float *row_max, *inverse_sum;
   const AttentionGradients& gradients;
+  const float* row_dots;  // y_i·dy_i [B, H, N]
 };
 
 /// One block of the backward pass. Gradients for key rows of earlier blocks and for the map are summed in memory of the task's
