@@ -5,6 +5,7 @@
 #include "hedgehog/kernels/attention.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/ranges.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -176,12 +177,17 @@ struct Call {
 };
 
 struct ForwardResult {
-  at::Tensor out, row_max, inverse_sum;
+  at::Tensor out, row_max, inverse_sum, block_states;
 };
 
-ForwardResult run_forward(const Call& call, const kernels::LinearState& state_out = {}) {
+// `keeps`: what backward takes over.
+ForwardResult run_forward(Call& call, bool keeps, const kernels::LinearState& state_out = {}) {
   const auto& s = call.arguments.shape;
   ForwardResult result;
+  if (const std::int64_t count = keeps ? kernels::block_state_floats(s) : 0; count > 0) {
+    result.block_states = at::empty({count}, at::kFloat);
+    call.arguments.block_states = result.block_states.mutable_data_ptr<float>();
+  }
   result.out = rows_first(call.t.q, s.heads, s.query_rows(), s.dim, call.t.q.scalar_type());
   result.row_max = at::empty({s.batch, s.heads, s.query_rows()}, result.out.options().dtype(at::kFloat));
   result.inverse_sum = at::empty_like(result.row_max);
@@ -220,7 +226,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                             const at::Tensor& v, const Maybe& phi_q, const Maybe& phi_k, const Maybe& row_log_scale,
                             const Maybe& log_gate, const Maybe& segment_start, const Maybe& key_count, std::int64_t window,
                             std::int64_t sinks, bool causal, std::int64_t activation, const Maybe& q_weight,
-                            const Maybe& q_bias, const Maybe& k_weight, const Maybe& k_bias, const Maybe& k_reference) {
+                            const Maybe& q_bias, const Maybe& k_weight, const Maybe& k_bias, const Maybe& k_reference,
+                            bool learns) {
     const auto get = [](const Maybe& x) { return x.value_or(at::Tensor()); };
     const OperatorInput input{q,
                               k,
@@ -236,12 +243,12 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                               causal,
                               {static_cast<kernels::Activation>(activation), get(q_weight), get(q_bias), get(k_weight),
                                get(k_bias), get(k_reference)}};
-    const Call call(input, kernel_dtype(input));
-    const auto result = run_forward(call);
+    Call call(input, kernel_dtype(input));
+    const auto result = run_forward(call, learns);
     const auto& map = call.t.map;
     context->save_for_backward({call.t.q, call.t.k, call.t.v, call.t.phi_q, call.t.phi_k, call.t.row_log_scale, call.t.log_gate,
                                 call.t.segment_start, call.t.key_count, result.out, result.row_max, result.inverse_sum,
-                                map.q_weight, map.q_bias, map.k_weight, map.k_bias, map.k_reference});
+                                map.q_weight, map.q_bias, map.k_weight, map.k_bias, map.k_reference, result.block_states});
     context->saved_data["activation"] = activation;
     context->saved_data["window"] = window;
     context->saved_data["sinks"] = sinks;
@@ -267,7 +274,8 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
                               context->saved_data["causal"].toBool(),
                               {static_cast<kernels::Activation>(context->saved_data["activation"].toInt()), saved[12],
                                saved[13], saved[14], saved[15], saved[16]}};
-    const Call call(input, kernel_dtype(input));
+    Call call(input, kernel_dtype(input));
+    if (saved[17].defined()) call.arguments.block_states = saved[17].mutable_data_ptr<float>();
     const auto& s = call.arguments.shape;
     const auto options = call.t.q.options().dtype(at::kFloat);
     const auto dtype = static_cast<at::ScalarType>(context->saved_data["dtype"].toInt());
@@ -308,7 +316,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     if (call.t.log_gate.defined()) dgate = gate_gradient(q_dot, k_dot);
     const auto as_input = [dtype](const at::Tensor& x) { return x.defined() ? x.to(dtype) : x; };
     return {as_input(dq), as_input(dk), as_input(dv),    dphi_q,        dphi_k,          dscale,        dgate, {}, {}, {}, {},
-            {},           {},           of_map.q_weight, of_map.q_bias, of_map.k_weight, of_map.k_bias, {}};
+            {},           {},           of_map.q_weight, of_map.q_bias, of_map.k_weight, of_map.k_bias, {},    {}};
   }
 };
 
@@ -320,19 +328,25 @@ at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads) {
 
 at::Tensor attention_operator(const OperatorInput& i) {
   using Maybe = AttentionFunction::Maybe;
+  bool learns = false;
+  for (const auto* x : {&i.q, &i.k, &i.v, &i.phi_q, &i.phi_k, &i.row_log_scale, &i.log_gate, &i.map.q_weight, &i.map.q_bias,
+                        &i.map.k_weight, &i.map.k_bias}) {
+    learns = learns || (x->defined() && x->requires_grad());
+  }
   return AttentionFunction::apply(i.q, i.k, i.v, Maybe(i.phi_q), Maybe(i.phi_k), Maybe(i.row_log_scale), Maybe(i.log_gate),
                                   Maybe(i.segment_start), Maybe(i.key_count), i.window, i.sinks, i.causal,
                                   static_cast<std::int64_t>(i.map.activation), Maybe(i.map.q_weight), Maybe(i.map.q_bias),
-                                  Maybe(i.map.k_weight), Maybe(i.map.k_bias), Maybe(i.map.k_reference));
+                                  Maybe(i.map.k_weight), Maybe(i.map.k_bias), Maybe(i.map.k_reference),
+                                  learns && at::GradMode::is_enabled());
 }
 
 OperatorOutput continue_operator(const OperatorInput& input, const OperatorContinuation& continuation) {
-  const Call call(input, kernel_dtype(input), continuation);
+  Call call(input, kernel_dtype(input), continuation);
   OperatorState state = continuation.state;
   if (!state.s.defined() && call.arguments.shape.features > 0) {
     state = new_state(call.arguments.shape, continuation.state_dtype);
   }
-  const auto result = run_forward(call, linear_state(state));
+  const auto result = run_forward(call, false, linear_state(state));
   return {result.out.to(input.q.scalar_type()), state};
 }
 

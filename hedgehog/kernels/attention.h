@@ -110,7 +110,13 @@ struct AttentionArguments {
   std::uint32_t rounding_seed = 0;  // of state_out's random rounding: another one for each call that continues a sequence
   Rows prefix_k, prefix_v;          // [B, G, prefix_rows, D], of q's element
   std::int64_t prefix_rows = 0;
+  // What backward needs and forward has in passing: block_state_floats(shape) numbers that forward writes and backward reads.
+  // Null: forward keeps nothing, backward computes them anew.
+  float* block_states = nullptr;
 };
+
+/// The states before each of the blocks of rows that backward works on [B · G, blocks, F, D + 1]; 0 where there is one block.
+std::int64_t block_state_floats(const AttentionShape& shape);
 
 /// Forward. out [B, H, query_rows, D], fp32 or bf16; row_max and inverse_sum [B, H, query_rows] contiguous are what backward
 /// needs: the row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where there is nothing to divide by).

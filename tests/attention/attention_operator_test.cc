@@ -62,6 +62,17 @@ std::vector<InputShape> grid() {
     shapes.push_back(
         {.batch = 1, .heads = 2, .kv_heads = 1, .length = 1090, .window = 1, .sinks = 70, .log_scale = true, .packed = packed});
   }
+  // Heads enough for each to go through its blocks one after the other.
+  shapes.push_back({.heads = 8, .kv_heads = 4, .length = 1100, .packed = true});
+  shapes.push_back({.heads = 4,
+                    .kv_heads = 4,
+                    .length = 1100,
+                    .dim = 8,
+                    .features = 8,
+                    .window = 70,
+                    .sinks = 4,
+                    .gate = true,
+                    .log_scale = true});
   shapes.push_back({.batch = 3, .heads = 5, .kv_heads = 5, .length = 67, .dim = 33, .features = 10, .gate = true});
   return shapes;
 }

@@ -63,18 +63,20 @@ class BackwardPlan {
     blocks_ = s_.features > 0 && s_.causal ? row_blocks(s_) : std::vector<RowBlock>{{0, s_.length, 0, nullptr}};
     count_ = static_cast<std::int64_t>(blocks_.size());
     if (count_ > 1) {
-      states_ = block_states(a_, nullptr, blocks_, parallel_for);
-      sum_state_gradients();
+      keep_states();
+      if (few()) sum_state_gradients();
+      if (!few()) state_gradients_.resize(static_cast<std::size_t>(heads() * state_size()));
     }
     plan_tasks();
   }
 
   void run() {
-    parallel_for_(heads() * count_, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t task = begin; task < end; ++task) {
-        const std::int64_t head = task / count_;
-        HEDGEHOG_DISPATCH(block_backward)
-        (arguments_, head / s_.kv_heads, head % s_.kv_heads, tasks_[static_cast<std::size_t>(task)]);
+    // With many heads a head's blocks go one after the other, from the last on, and hand the state's gradient on.
+    const std::int64_t together = few() ? 1 : count_;
+    parallel_for_(heads() * count_ / together, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t n = begin * together; n < end * together; ++n) {
+        const std::int64_t head = n / count_, block = count_ - 1 - n % count_;
+        HEDGEHOG_DISPATCH(block_backward)(arguments_, head / s_.kv_heads, head % s_.kv_heads, task(head, block));
       }
     });
     parallel_for_(heads(), [&](std::int64_t begin, std::int64_t end) {
@@ -95,6 +97,16 @@ class BackwardPlan {
   std::int64_t next_absorbed(std::int64_t n) const {
     if (n + 1 < count_) return block(n + 1).absorbed;
     return first_near_row(s_, block(n).begin + (block(n).end - block(n).begin - 1) / kChunkRows * kChunkRows);
+  }
+
+  bool few() const { return heads() < kEnoughHeads; }
+
+  void keep_states() {
+    states_ = a_.block_states;
+    if (states_ != nullptr) return;
+    own_states_.resize(static_cast<std::size_t>(heads() * count_ * state_size()));
+    block_states(a_, nullptr, blocks_, own_states_.data(), parallel_for_);
+    states_ = own_states_.data();
   }
 
   // What block n leaves in the gradient of the state that it begins with stands at block n − 1.
@@ -131,8 +143,12 @@ class BackwardPlan {
         const auto take = [&memory](std::int64_t count) { return std::exchange(memory, memory + count); };
         BackwardBlock task{};
         task.rows = block(n);
-        if (n > 0) task.rows.state = states_.data() + (head * count_ + n) * state_size();
-        if (n + 1 < count_) task.state_gradient = state_gradients_.data() + (head * count_ + n) * state_size();
+        if (n > 0) task.rows.state = states_ + (head * count_ + n) * state_size();
+        if (count_ > 1) {
+          float* gradient = state_gradients_.data() + (few() ? head * count_ + n : head) * state_size();
+          if (n + 1 < count_) task.state_gradient = gradient;
+          if (!few()) task.gradient_before = gradient;
+        }
         task.next_absorbed = s_.features > 0 ? next_absorbed(n) : 0;
         if (a_.segment_start != nullptr)
           task.sink_begin = a_.segment_start[head / s_.kv_heads * s_.length + task.rows.absorbed];
@@ -198,7 +214,8 @@ class BackwardPlan {
   const ParallelFor& parallel_for_;
   std::vector<RowBlock> blocks_;
   std::int64_t count_ = 0;
-  std::vector<float> states_, state_gradients_, memory_;
+  const float* states_ = nullptr;
+  std::vector<float> own_states_, state_gradients_, memory_;
   std::vector<BackwardBlock> tasks_;
 };
 

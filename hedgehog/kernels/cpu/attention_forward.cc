@@ -47,11 +47,13 @@ class HeadForward {
     if (a_.prefix_rows > 0) prefix_.set(0, a_.prefix_rows);
   }
 
-  void run(float* state_out, std::int64_t absorb_end) {
+  // kept: AttentionArguments::block_states of this head, for all of the sequence; step: rows between two of them. Null: none.
+  void run(float* state_out, std::int64_t absorb_end, float* kept, std::int64_t step) {
     if (!s_.causal) return run_bidirectional();
     for (std::int64_t t0 = block_.begin; t0 < block_.end;) {
       const Tile tile = make_chunk_tile(head_, t0);
       if (s_.features > 0) state_.absorb(tile.n0);
+      if (kept != nullptr && t0 % step == 0) state_.sum().write(kept + t0 / step * s_.features * (s_.dim + 1));
       tile_decay(head_, tile, relative_.get());
       if (tile.sinks > 0) sinks_.set(tile.sink_begin, tile.sinks);
       for (std::int64_t h = first_head_; h < last_head_; ++h) run_tile(tile, h);
@@ -238,15 +240,17 @@ class HeadForward {
 
 void causal_forward(const AttentionArguments& a, const MutableRows& out, float* row_max, float* inverse_sum, float* state_out,
                     std::int64_t absorb_end, std::int64_t b, std::int64_t g, std::int64_t first_head, std::int64_t last_head,
-                    const RowBlock& block) {
+                    const RowBlock& block, float* kept, std::int64_t step) {
 #if HEDGEHOG_HAS_HALF_MATH
   if (takes_half(a.k)) {
     const TileScope tiles;
-    HeadForward<HalfMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
+    HeadForward<HalfMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block)
+        .run(state_out, absorb_end, kept, step);
     return;
   }
 #endif
-  HeadForward<FullMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block).run(state_out, absorb_end);
+  HeadForward<FullMath>(a, out, row_max, inverse_sum, b, g, first_head, last_head, block)
+      .run(state_out, absorb_end, kept, step);
 }
 
 template <class Math>
@@ -297,9 +301,6 @@ void throw_out_of_memory() {
 
 namespace {
 
-// Heads that are enough to keep any machine's threads busy; with fewer the sequence is cut into blocks too. Not the number of
-// threads, so that results do not depend on it.
-constexpr std::int64_t kEnoughHeads = 8;
 constexpr std::int64_t kBlockChunks = 8;                     // at least, in a block
 constexpr std::int64_t kStateBytes = std::int64_t{4} << 20;  // of all blocks' states together, about
 
@@ -319,33 +320,41 @@ std::vector<RowBlock> row_blocks(const AttentionShape& s) {
   return blocks;
 }
 
-std::vector<float> block_states(const AttentionArguments& a, const float* before, const std::vector<RowBlock>& blocks,
-                                const ParallelFor& parallel_for) {
+std::int64_t block_state_floats(const AttentionShape& s) {
+  if (!s.causal || s.features == 0) return 0;
+  const auto count = static_cast<std::int64_t>(row_blocks(s).size());
+  return count > 1 ? s.batch * s.kv_heads * count * s.features * (s.dim + 1) : 0;
+}
+
+void block_states(const AttentionArguments& a, const float* before, const std::vector<RowBlock>& blocks, float* states,
+                  const ParallelFor& parallel_for) {
   const AttentionShape& s = a.shape;
   const auto count = static_cast<std::int64_t>(blocks.size());
   const std::int64_t size = s.features * (s.dim + 1), heads = s.batch * s.kv_heads;
-  std::vector<float> states(static_cast<std::size_t>(heads * count * size)), carries(static_cast<std::size_t>(heads * count));
+  std::vector<float> carries(static_cast<std::size_t>(heads * count));
   // What block n − 1 leaves stands at block n.
   parallel_for(heads * (count - 1), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t head = task / (count - 1), n = task % (count - 1) + 1;
       HEDGEHOG_DISPATCH(absorb_rows)
       (a, head / s.kv_heads, head % s.kv_heads, blocks[static_cast<std::size_t>(n - 1)].absorbed,
-       blocks[static_cast<std::size_t>(n)].absorbed, states.data() + (head * count + n) * size,
-       carries.data() + head * count + n);
+       blocks[static_cast<std::size_t>(n)].absorbed, states + (head * count + n) * size, carries.data() + head * count + n);
     }
   });
   parallel_for(heads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t head = begin; head < end; ++head) {
-      float* state = states.data() + head * count * size;
-      if (before != nullptr) std::copy_n(before + head * size, size, state);
+      float* state = states + head * count * size;
+      if (before != nullptr) {
+        std::copy_n(before + head * size, size, state);
+      } else {
+        std::fill_n(state, size, 0.0f);
+      }
       for (std::int64_t n = 1; n < count; ++n, state += size) {
         const float carry = carries[static_cast<std::size_t>(head * count + n)];
         for (std::int64_t i = 0; i < size; ++i) state[size + i] += carry * state[i];
       }
     }
   });
-  return states;
 }
 
 namespace {
@@ -360,28 +369,35 @@ void chunked_forward(const AttentionArguments& arguments, const MutableRows& out
   const std::vector<RowBlock> blocks = few && s.causal && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
   if (blocks.size() > 1) {
     const auto count = static_cast<std::int64_t>(blocks.size());
-    const std::vector<float> states = block_states(arguments, before, blocks, parallel_for);
+    std::vector<float> memory(static_cast<std::size_t>(arguments.block_states == nullptr ? heads * count * size : 0));
+    float* states = arguments.block_states == nullptr ? memory.data() : arguments.block_states;
+    block_states(arguments, before, blocks, states, parallel_for);
     parallel_for(heads * count, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t task = begin; task < end; ++task) {
         const std::int64_t head = task / count, n = task % count, g = head % s.kv_heads;
         RowBlock block = blocks[static_cast<std::size_t>(n)];
-        block.state = n == 0 && before == nullptr ? nullptr : states.data() + (head * count + n) * size;
+        block.state = n == 0 && before == nullptr ? nullptr : states + (head * count + n) * size;
         float* last = n == count - 1 && after != nullptr ? after + head * size : nullptr;
         HEDGEHOG_DISPATCH(causal_forward)
-        (arguments, out, row_max, inverse_sum, last, absorb_end, head / s.kv_heads, g, g * group, (g + 1) * group, block);
+        (arguments, out, row_max, inverse_sum, last, absorb_end, head / s.kv_heads, g, g * group, (g + 1) * group, block,
+         nullptr, 0);
       }
     });
     return;
   }
-  // Short and few: query heads apart, each repeating its key head's work. The state that a call hands on is written once per
-  // key head, so then they stay together.
-  const std::int64_t step = few && after == nullptr && s.query_rows() > 1 ? 1 : group;
+  // Short and few: query heads apart, each repeating its key head's work. States that a call hands on are written once per key
+  // head, so then they stay together.
+  const bool hands_on = after != nullptr || arguments.block_states != nullptr;
+  const std::vector<RowBlock> kept = hands_on && s.causal && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
+  const bool keeps = arguments.block_states != nullptr && kept.size() > 1;
+  const std::int64_t rows = keeps ? kept[1].begin : 0, kept_size = static_cast<std::int64_t>(kept.size()) * size;
+  const std::int64_t step = few && !hands_on && s.query_rows() > 1 ? 1 : group;
   parallel_for(s.batch * s.heads / step, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t b = task * step / s.heads, h = task * step % s.heads, g = h / group, head = b * s.kv_heads + g;
       HEDGEHOG_DISPATCH(causal_forward)
       (arguments, out, row_max, inverse_sum, after == nullptr ? nullptr : after + head * size, absorb_end, b, g, h, h + step,
-       {s.query_begin, s.length, 0, state_of(head)});
+       {s.query_begin, s.length, 0, state_of(head)}, keeps ? arguments.block_states + head * kept_size : nullptr, rows);
     }
   });
 }

@@ -238,6 +238,7 @@ class BlockBackward {
     for (std::int64_t chunk = chunk_of(block_.begin) - 1; chunk >= chunk_of(block_.absorbed) && chunk >= 0; --chunk) {
       if (held_.get()[chunk % kept_] == chunk) finish_keys(chunk);
     }
+    if (task_.gradient_before != nullptr) gradient_.write(task_.gradient_before);
   }
 
  private:

@@ -27,10 +27,14 @@ inline std::int64_t first_near_row(const AttentionShape& shape, std::int64_t row
 /// results do not depend on the number of threads.
 std::vector<RowBlock> row_blocks(const AttentionShape& shape);
 
-/// [batch · kv_heads, blocks, F, D + 1]: the state before each block's near keys. Each block's own sum first, on all threads,
-/// then one after the other. `before` [batch · kv_heads, F, D + 1]: the state before key row 0, null: nothing.
-std::vector<float> block_states(const AttentionArguments& arguments, const float* before, const std::vector<RowBlock>& blocks,
-                                const ParallelFor& parallel_for);
+/// Heads (batch · key/value) that are enough to keep any machine's threads busy; with fewer the blocks of a head are tasks of
+/// their own. Not the number of threads, so that results do not depend on it.
+inline constexpr std::int64_t kEnoughHeads = 8;
+
+/// states [batch · kv_heads, blocks, F, D + 1]: the state before each block's near keys. Each block's own sum first, on all
+/// threads, then one after the other. `before` [batch · kv_heads, F, D + 1]: before key row 0, or null.
+void block_states(const AttentionArguments& arguments, const float* before, const std::vector<RowBlock>& blocks, float* states,
+                  const ParallelFor& parallel_for);
 
 /// attention_backward's call.
 struct BackwardArguments {
@@ -45,9 +49,10 @@ struct BackwardArguments {
 /// own.
 struct BackwardBlock {
   RowBlock rows;
-  std::int64_t next_absorbed;    // key rows before it are in the state that later blocks begin with
-  const float* state_gradient;   // [F, D + 1], of that state; null: nothing
-  std::int64_t sink_begin;       // the document of key row rows.absorbed
+  std::int64_t next_absorbed;   // key rows before it are in the state that later blocks begin with
+  const float* state_gradient;  // [F, D + 1], of that state; null: nothing
+  float* gradient_before;       // [F, D + 1], may be state_gradient: of the state that this block begins with; null: not wanted
+  std::int64_t sink_begin;      // the document of key row rows.absorbed
   float *k, *v, *phi_k, *k_dot;  // a row for each key row [absorbed, begin), then for each sink
   float *q_weight, *q_bias, *k_weight, *k_bias;
 
