@@ -138,7 +138,7 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
   call.phi_k = keys.phi;
   if (!keys.log_scale.defined()) return call;
   if (!config_.causal) {
-    call.phi_k = keys.phi * at::exp(keys.log_scale - keys.log_scale.amax(-1, true)).unsqueeze(-1);
+    call.phi_k = keys.phi * at::exp(keys.log_scale - document_maximum(keys.log_scale, input.segment_start)).unsqueeze(-1);
     return call;
   }
   const auto running = running_maximum(keys.log_scale, input.segment_start, {});
@@ -159,7 +159,7 @@ OperatorInput Attention::mapped_input(const AttentionInput& input) const {
   if (call.map.activation != kernels::Activation::kExp) return call;
   const auto log_scales = key_log_scales(input.k, k_weight_, k_bias_);
   if (!config_.causal) {
-    call.map.k_reference = log_scales.amax(-1, true).expand_as(log_scales);
+    call.map.k_reference = document_maximum(log_scales, input.segment_start);
     return call;
   }
   const auto running = running_maximum(log_scales, input.segment_start, {});

@@ -33,4 +33,18 @@ RunningMaximum running_maximum(const at::Tensor& log_scale, const at::Tensor& se
   return result;
 }
 
+at::Tensor document_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start) {
+  auto maximum = running_maximum(log_scale, segment_start, {}).maximum;
+  const auto segments = segment_start.defined() ? segment_start.to(at::kInt).contiguous() : segment_start;
+  const std::int64_t heads = maximum.size(1), length = maximum.size(2), rows = maximum.size(0) * heads;
+  float* r = maximum.mutable_data_ptr<float>();
+  for (std::int64_t row = 0; row < rows; ++row, r += length) {
+    const std::int32_t* starts = segments.defined() ? segments.const_data_ptr<std::int32_t>() + row / heads * length : nullptr;
+    for (std::int64_t i = length - 2; i >= 0; --i) {
+      if (starts == nullptr || starts[i] == starts[i + 1]) r[i] = r[i + 1];
+    }
+  }
+  return maximum;
+}
+
 }  // namespace hedgehog

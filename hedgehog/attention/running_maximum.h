@@ -15,4 +15,8 @@ struct RunningMaximum {
 /// [batch, kv_heads] of the sequence that is continued, or undefined. No gradient: r cancels in the result.
 RunningMaximum running_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start, const at::Tensor& initial);
 
+/// The largest log scale of the document that a row belongs to [batch, kv_heads, length]: the same for a form that sees all of
+/// its document. Arguments as above. No gradient.
+at::Tensor document_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start);
+
 }  // namespace hedgehog

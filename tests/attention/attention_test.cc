@@ -215,6 +215,19 @@ TEST(Attention, MapsInTheKernelGiveWhatFeaturesGive) {
   }
 }
 
+TEST(Attention, ADocumentsLargeKeysDoNotDrownAnothers) {
+  // exp(u) of the first document's keys is beyond the second's by more than fp32 holds.
+  for (const bool causal : {true, false}) {
+    const AttentionConfig config{.kind = AttentionKind::kLinear, .feature_map = "hedgehog-exp", .causal = causal};
+    const auto attention = perturbed(config, 5);
+    auto input = random_rows(90, 6);
+    input.k.slice(2, 0, 40).mul_(100);
+    const auto alone = attention.forward(slice(input, 40, 90));
+    input.segment_start = at::where(at::arange(90, at::kInt).lt(40), 0, 40).to(at::kInt).expand({2, 90});
+    EXPECT_LE(relative_error(attention.forward(input).slice(2, 40, 90), alone), 1e-5) << causal;
+  }
+}
+
 TEST(Attention, HybridsLinearPartIsScaledByTheQuery) {
   const auto input = random_rows(80, 6);
   auto attention = perturbed({.kind = AttentionKind::kHybrid, .window = 9, .sinks = 2}, 5);
