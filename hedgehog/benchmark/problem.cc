@@ -30,7 +30,8 @@ struct Sizes {
 /// Σ_i (i mod 64 + 1): pairs of a row and a key of its chunk up to its own.
 double near_pairs(std::int64_t length) {
   const std::int64_t chunks = length / kChunk, rest = length % kChunk;
-  return static_cast<double>(chunks * (kChunk * (kChunk + 1) / 2) + rest * (rest + 1) / 2);
+  const std::int64_t pairs = (chunks * kChunk * (kChunk + 1) + rest * (rest + 1)) / 2;
+  return static_cast<double>(pairs);
 }
 
 double forward_flops(const AttentionProblem& problem) {
