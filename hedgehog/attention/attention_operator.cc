@@ -189,10 +189,13 @@ ForwardResult run_forward(Call& call, bool keeps, const kernels::LinearState& st
     call.arguments.block_states = result.block_states.mutable_data_ptr<float>();
   }
   result.out = rows_first(call.t.q, s.heads, s.query_rows(), s.dim, call.t.q.scalar_type());
-  result.row_max = at::empty({s.batch, s.heads, s.query_rows()}, result.out.options().dtype(at::kFloat));
-  result.inverse_sum = at::empty_like(result.row_max);
-  kernels::attention_forward(call.arguments, output_rows(result.out), result.row_max.mutable_data_ptr<float>(),
-                             result.inverse_sum.mutable_data_ptr<float>(), state_out, call.more.absorb_end, torch_threads());
+  if (keeps) {
+    result.row_max = at::empty({s.batch, s.heads, s.query_rows()}, at::kFloat);
+    result.inverse_sum = at::empty_like(result.row_max);
+  }
+  kernels::attention_forward(
+      call.arguments, output_rows(result.out), keeps ? result.row_max.mutable_data_ptr<float>() : nullptr,
+      keeps ? result.inverse_sum.mutable_data_ptr<float>() : nullptr, state_out, call.more.absorb_end, torch_threads());
   return result;
 }
 

@@ -119,10 +119,10 @@ struct AttentionArguments {
 std::int64_t block_state_floats(const AttentionShape& shape);
 
 /// Forward. out [B, H, query_rows, D], fp32 or bf16; row_max and inverse_sum [B, H, query_rows] contiguous are what backward
-/// needs: the row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where there is nothing to divide by).
-/// state_out (may be none, may be state_in): the state after the non-sink key rows [0, absorb_end); of state_in's element. Its
-/// rounding depends on the seed and the place within one sequence's state: neither on the other sequences of the batch nor on
-/// the number of threads.
+/// needs: the row's maximum M_i that was taken out and 1/Σ_j w_ij e^{-M_i} (0 where there is nothing to divide by); null
+/// without one. state_out (may be none, may be state_in): the state after the non-sink key rows [0, absorb_end); of state_in's
+/// element. Its rounding depends on the seed and the place within one sequence's state: neither on the other sequences of the
+/// batch nor on the number of threads.
 void attention_forward(const AttentionArguments& arguments, const MutableRows& out, float* row_max, float* inverse_sum,
                        const LinearState& state_out, std::int64_t absorb_end, const ParallelFor& parallel_for);
 

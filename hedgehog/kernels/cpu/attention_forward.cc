@@ -88,15 +88,19 @@ class HeadForward {
     const View<Number> phi = queries_.of(tile, h, q);
     Math::product(rows, s_.dim, s_.features, phi, state_.right(), numerator_.get(), out_row_, Store::kOverwrite);
     for (std::int64_t r = 0; r < rows; ++r) {
-      row_max_[row_offset + r] = 0;
+      keep_maximum(row_offset + r, 0);
       write_output(r, dot_of(phi.data + r * phi.row, state_.sum().z(), s_.features), row_offset, h, tile.t0);
     }
+  }
+
+  void keep_maximum(std::int64_t at, float maximum) {
+    if (row_max_ != nullptr) row_max_[at] = maximum;
   }
 
   // Row r of the numerator, divided by its sum.
   void write_output(std::int64_t r, float sum, std::int64_t row_offset, std::int64_t h, std::int64_t first_row) {
     const float inverse = inverse_or_zero(sum);
-    inverse_sum_[row_offset + r] = inverse;
+    if (inverse_sum_ != nullptr) inverse_sum_[row_offset + r] = inverse;
     write_row(numerator_.get() + r * out_row_, s_.dim, inverse, out_, head_.b, h, first_row + r);
   }
 
@@ -121,7 +125,7 @@ class HeadForward {
     if (plain) {
       const auto weights =
           Math::causal(scores_.get(), strip_row_, rows, tile.t0 - tile.n0 + 1, nullptr, sums, left_memory_.get(), nullptr);
-      for (std::int64_t r = 0; r < rows; ++r) row_max_[row_offset + r] = 0;
+      for (std::int64_t r = 0; r < rows; ++r) keep_maximum(row_offset + r, 0);
       for_row_steps(tile, [&](std::int64_t r, std::int64_t count, std::int64_t visible) {
         Math::product(count, s_.dim, visible, weights.left.from(r, 0), chunks_.values(chunk_of(tile.n0)),
                       numerator_.get() + r * out_row_, out_row_, Store::kOverwrite);
@@ -193,7 +197,7 @@ class HeadForward {
     }
     exact(r.linear_end, r.row_end);
     fill_row(0, near + visible - r.row_end, scores + r.row_end);
-    row_max_[at] = top;
+    keep_maximum(at, top);
     *state_factor = r.state ? factor * std::exp(head_.decay_between(tile.n0 - 1, i)) : 0;
     return sum;
   }

@@ -78,7 +78,7 @@ class RowForward {
     if (s_.features > 0 && (a_.state_in || state_out_)) pass_state(head);
     for (std::int64_t n = 0; n < group_; ++n) {
       const float inverse = inverse_or_zero(totals_.get()[n]);
-      call_.inverse_sum[at(head, n)] = inverse;
+      if (call_.inverse_sum != nullptr) call_.inverse_sum[at(head, n)] = inverse;
       write_row(sums_.get() + n * s_.dim, s_.dim, inverse, call_.out, b, h(head, n), 0);
     }
   }
@@ -112,7 +112,7 @@ class RowForward {
     score(a_.prefix_k, 0, prefix, weights_.get());
     score(a_.k, 0, sinks, weights);
     score(a_.k, window_begin, s_.length, weights);
-    call_.row_max[at(head, n)] = top;
+    if (call_.row_max != nullptr) call_.row_max[at(head, n)] = top;
     float sum = 0;
     const auto exact = [&](float* x, std::int64_t count) { sum += exponentials(x, count, top, 1, x); };
     exact(weights_.get(), prefix);
