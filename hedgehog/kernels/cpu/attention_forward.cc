@@ -370,9 +370,9 @@ void chunked_forward(const AttentionArguments& arguments, const MutableRows& out
   const std::int64_t group = s.heads / s.kv_heads, size = s.features * (s.dim + 1), heads = s.batch * s.kv_heads;
   const auto state_of = [&](std::int64_t head) { return before == nullptr ? nullptr : before + head * size; };
   const bool few = heads < kEnoughHeads;
-  const std::vector<RowBlock> blocks = few && s.causal && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
-  if (blocks.size() > 1) {
-    const auto count = static_cast<std::int64_t>(blocks.size());
+  const std::vector<RowBlock> blocks = s.causal && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
+  const auto count = static_cast<std::int64_t>(blocks.size());
+  if (few && count > 1) {
     std::vector<float> memory(static_cast<std::size_t>(arguments.block_states == nullptr ? heads * count * size : 0));
     float* states = arguments.block_states == nullptr ? memory.data() : arguments.block_states;
     block_states(arguments, before, blocks, states, parallel_for);
@@ -392,9 +392,8 @@ void chunked_forward(const AttentionArguments& arguments, const MutableRows& out
   // Short and few: query heads apart, each repeating its key head's work. States that a call hands on are written once per key
   // head, so then they stay together.
   const bool hands_on = after != nullptr || arguments.block_states != nullptr;
-  const std::vector<RowBlock> kept = hands_on && s.causal && s.features > 0 ? row_blocks(s) : std::vector<RowBlock>{};
-  const bool keeps = arguments.block_states != nullptr && kept.size() > 1;
-  const std::int64_t rows = keeps ? kept[1].begin : 0, kept_size = static_cast<std::int64_t>(kept.size()) * size;
+  const bool keeps = arguments.block_states != nullptr && count > 1;
+  const std::int64_t rows = keeps ? blocks[1].begin : 0, kept_size = count * size;
   const std::int64_t step = few && !hands_on && s.query_rows() > 1 ? 1 : group;
   parallel_for(s.batch * s.heads / step, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {

@@ -267,8 +267,8 @@ class BlockBackward {
   void prepare_maps() {
     const std::int64_t width = a_.map.width, size = even(width) * s_.dim;
     if (width == 0) return;
-    key_map_ = Math::sides_of_fp32({a_.map.k_weight + head_.g * width * s_.dim, s_.dim}, width, s_.dim, key_map_memory_.get(),
-                                   key_map_memory_.get() + even(width) * even(s_.dim))
+    key_map_ = Math::sides(View<float>{a_.map.k_weight + head_.g * width * s_.dim, s_.dim}, width, s_.dim,
+                           key_map_memory_.get(), key_map_memory_.get() + even(width) * even(s_.dim))
                    .left_transposed;
     for (std::int64_t n = 0; n < group(); ++n) {
       query_maps_.get()[n] = Math::right_of_fp32(a_.map.q_weight + (head_.g * group() + n) * width * s_.dim, s_.dim, width,
@@ -401,13 +401,7 @@ class BlockBackward {
     const std::int64_t rows = tile.t1 - tile.t0, chunk = chunk_of(tile.t0);
     const View<Number> weights =
         Math::causal(weights_.get(), strip_row_, rows, 1, nullptr, nullptr, nullptr, strip_right_memory_).right;
-    const auto add_to_chunk = [rows](std::int64_t width, View<Number> x, View<Number> strip, float* to) {
-      for (std::int64_t first = 0; first < rows; first += kStepKeys) {
-        Math::product(width, least(kStepKeys, rows - first), rows - first, x.from(0, first), Math::part(strip, first, first),
-                      to + first, kTileRows, Store::kAdd);
-      }
-    };
-    add_to_chunk(s_.dim, dy.left_transposed, weights, value_sums(chunk));
+    add_to_own_chunk(s_.dim, rows, rows, dy.left_transposed, weights, value_sums(chunk));
     // (dy·v − y·dy) / Σ
     const LeftAndRight<Number> given = Math::causal(value_gradients_.get(), strip_row_, rows, 1, output_.last(), nullptr,
                                                     strip_left_memory_, strip_right_memory_);
@@ -417,7 +411,7 @@ class BlockBackward {
                     feature_row_, Store::kOverwrite);
     });
     const Sides<Number> phi_sides = Math::sides(phi, rows, s_.features, features_memory_, features_right_memory_);
-    add_to_chunk(s_.features, phi_sides.left_transposed, given.right, feature_sums(chunk));
+    add_to_own_chunk(s_.features, rows, rows, phi_sides.left_transposed, given.right, feature_sums(chunk));
     if (z_ != nullptr) state_gradients(tile, phi, phi_sides.left_transposed, dy.right, Store::kAdd);
     const bool mapped = finish_queries(tile, h, q, phi);
     if (gradients_.q) write_queries(tile, h, mapped);
@@ -445,10 +439,17 @@ class BlockBackward {
         Math::product(width, columns, rows, x, right, to, kTileRows, Store::kAdd);
         continue;
       }
-      for (std::int64_t first = 0; first < columns; first += kStepKeys) {
-        Math::product(width, least(kStepKeys, columns - first), rows - first, x.from(0, first), Math::part(right, first, first),
-                      to + first, kTileRows, Store::kAdd);
-      }
+      add_to_own_chunk(width, rows, columns, x, right, to);
+    }
+  }
+
+  // to [width, columns] += x [width, rows] strip [rows, columns], a right side, where the rows are of the keys' own chunk: a
+  // step of keys is seen from its own rows on.
+  static void add_to_own_chunk(std::int64_t width, std::int64_t rows, std::int64_t columns, View<Number> x, View<Number> strip,
+                               float* to) {
+    for (std::int64_t first = 0; first < columns; first += kStepKeys) {
+      Math::product(width, least(kStepKeys, columns - first), rows - first, x.from(0, first), Math::part(strip, first, first),
+                    to + first, kTileRows, Store::kAdd);
     }
   }
 
@@ -671,7 +672,7 @@ class BlockBackward {
       scale_row(weights, kTileRows, gradient_.z()[f], true, feature_sums(chunk) + f * kTileRows);
     }
     add(s_.dim, s_.features,
-        Math::sides_of_fp32(ds, s_.features, s_.dim, state_transposed_memory_, state_right_memory_).left_transposed,
+        Math::sides(ds, s_.features, s_.dim, state_transposed_memory_, state_right_memory_).left_transposed,
         chunks_.features(chunk), value_sums(chunk));
   }
 

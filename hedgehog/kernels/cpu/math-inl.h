@@ -95,10 +95,6 @@ struct FullMath {
                             float* right_memory) {
     return {rows, {rows.data, 1, rows.row}};
   }
-  static Sides<float> sides_of_fp32(View<float> rows, std::int64_t count, std::int64_t width, float* transposed_memory,
-                                    float* right_memory) {
-    return {rows, {rows.data, 1, rows.row}};
-  }
   // Rows [count, at most kStripColumns] of a causal tile, of which row r is taken up to column seen + r and zero behind, as far
   // as products over steps read it. shift[r] is added to what is seen, sums[r] gets its sum; either may be
   // null. The left side is made where left_memory is given, the right side where right_memory is.
@@ -178,13 +174,9 @@ struct HalfMath {
   }
 
   // Pairs of rows are words; the words transposed are the left side's rows.
-  static Sides<Number> sides(View<Number> rows, std::int64_t count, std::int64_t width, Number* transposed_memory,
+  template <typename From>
+  static Sides<Number> sides(View<From> rows, std::int64_t count, std::int64_t width, Number* transposed_memory,
                              Number* right_memory) {
-    zip(count, width, rows.data, rows.row, right_memory);
-    return {{right_memory, width}, transposed_words(count, width, right_memory, transposed_memory)};
-  }
-  static Sides<Number> sides_of_fp32(View<float> rows, std::int64_t count, std::int64_t width, Number* transposed_memory,
-                                     Number* right_memory) {
     zip(count, width, rows.data, rows.row, right_memory);
     return {{right_memory, width}, transposed_words(count, width, right_memory, transposed_memory)};
   }
