@@ -1,5 +1,6 @@
 #include "hedgehog/attention/attention_operator.h"
 
+#include "hedgehog/attention/composed.h"
 #include "hedgehog/attention/parallel.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/kernels/attention.h"
@@ -330,6 +331,7 @@ at::Tensor to_query_heads(const at::Tensor& x, std::int64_t heads) {
 }
 
 at::Tensor attention_operator(const OperatorInput& i) {
+  if (composed_form_is_chosen()) return composed_attention(i);
   using Maybe = AttentionFunction::Maybe;
   bool learns = false;
   for (const auto* x : {&i.q, &i.k, &i.v, &i.phi_q, &i.phi_k, &i.row_log_scale, &i.log_gate, &i.map.q_weight, &i.map.q_bias,
@@ -355,6 +357,7 @@ OperatorOutput continue_operator(const OperatorInput& input, const OperatorConti
 
 DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,
                                          bool wants_teacher) {
+  if (composed_form_is_chosen()) return composed_distillation(input, teacher_window, gradient_scale, wants_teacher);
   const Call call(input, kernel_dtype(input));
   const auto& s = call.arguments.shape;
   check(s.features > 0, "distillation: softmax attention has no feature maps to learn");

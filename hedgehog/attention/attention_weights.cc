@@ -7,7 +7,7 @@
 
 namespace hedgehog {
 
-AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows) {
+AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows, at::ScalarType dtype) {
   const std::int64_t batch = input.k.size(0), heads = input.q.size(1), length = input.k.size(2), dim = input.k.size(3);
   const auto row = at::tensor(rows, at::kLong);
   const auto i = row.view({1, 1, -1, 1}), j = at::arange(length, at::kLong).view({1, 1, 1, -1});
@@ -27,24 +27,24 @@ AttentionWeights operator_weights(const OperatorInput& input, const std::vector<
     if (!input.causal) exact = at::zeros({1, 1, 1, 1}, at::kBool);  // no window: all keys are linear
   }
   const double infinity = std::numeric_limits<double>::infinity();
-  const auto q = input.q.to(at::kDouble).index_select(2, row), k = to_query_heads(input.k.to(at::kDouble), heads);
+  const auto q = input.q.to(dtype).index_select(2, row), k = to_query_heads(input.k.to(dtype), heads);
   const auto scores = at::matmul(q, k.transpose(-1, -2)) / std::sqrt(static_cast<double>(dim));
-  auto top = at::where(visible.logical_and(exact), scores, at::full({}, -infinity, at::kDouble)).amax(-1, true);
+  auto top = at::where(visible.logical_and(exact), scores, at::full({}, -infinity, dtype)).amax(-1, true);
   at::Tensor log_factor, products;
   if (linear) {
-    const auto phi_q = input.phi_q.to(at::kDouble).index_select(2, row);
-    products = at::matmul(phi_q, to_query_heads(input.phi_k.to(at::kDouble), heads).transpose(-1, -2));
+    const auto phi_q = input.phi_q.to(dtype).index_select(2, row);
+    products = at::matmul(phi_q, to_query_heads(input.phi_k.to(dtype), heads).transpose(-1, -2));
     log_factor = at::zeros_like(scores);
     if (input.row_log_scale.defined())
-      log_factor = log_factor + input.row_log_scale.to(at::kDouble).index_select(2, row).unsqueeze(-1);
+      log_factor = log_factor + input.row_log_scale.to(dtype).index_select(2, row).unsqueeze(-1);
     top = at::maximum(top, log_factor.amax(-1, true).detach());
     if (input.log_gate.defined()) {
-      const auto decay = to_query_heads(input.log_gate.to(at::kDouble).cumsum(-1), heads);
+      const auto decay = to_query_heads(input.log_gate.to(dtype).cumsum(-1), heads);
       log_factor = log_factor + (decay.index_select(2, row).unsqueeze(-1) - decay.unsqueeze(-2)).clamp_max(0);
     }
   }
   top = top.detach();
-  const auto zero = at::zeros({}, at::kDouble);
+  const auto zero = at::zeros({}, dtype);
   const auto exact_part =
       at::where(visible.logical_and(exact), at::exp(at::where(exact.logical_and(visible), scores - top, zero)), zero);
   auto total = exact_part, linear_part = zero;
@@ -54,7 +54,7 @@ AttentionWeights operator_weights(const OperatorInput& input, const std::vector<
     total = exact_part + linear_part;
   }
   const auto sum = total.sum(-1, true);
-  const auto inverse = at::where(sum.gt(0), sum.clamp_min(1e-300).reciprocal(), zero);
+  const auto inverse = at::where(sum.gt(0), sum.clamp_min(dtype == at::kDouble ? 1e-300 : 1e-37).reciprocal(), zero);
   AttentionWeights result;
   result.weights = total * inverse;
   result.linear_share = linear ? (linear_part * inverse).sum(-1) : at::zeros_like(sum.squeeze(-1));

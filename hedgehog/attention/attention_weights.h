@@ -15,8 +15,9 @@ struct AttentionWeights {
   at::Tensor linear_share;  // [batch, heads, rows]: the part of the sum that linear keys carry
 };
 
-/// Rows `rows` of the operator's weights, by its definition, in fp64 from start to end; differentiable.
-AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows);
+/// Rows `rows` of the operator's weights, by its definition, in `dtype` from start to end; differentiable. Takes no map.
+AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows,
+                                  at::ScalarType dtype = at::kDouble);
 
 /// The same of a layer's attention; fp32. Softmax weights when its kind is softmax.
 at::Tensor attention_weights(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows);

@@ -1,7 +1,9 @@
-// The operator against its definition in fp64 (operator_weights), outputs and, by autograd of the definition, all gradients.
+// The operator, by the kernels and composed, against its definition in fp64 (operator_weights), outputs and, by autograd of the
+// definition, all gradients.
 #include "hedgehog/attention/attention_operator.h"
 
 #include "hedgehog/attention/attention_weights.h"
+#include "hedgehog/attention/composed.h"
 #include "tests/attention/random_input.h"
 #include "tests/kernels/every_target.h"
 
@@ -77,8 +79,9 @@ std::vector<InputShape> grid() {
   return shapes;
 }
 
-// Output and all gradients against the definition's; with q, k, v in `dtype`.
-void expect_definition(const InputShape& shape, at::ScalarType dtype = at::kFloat) {
+// Output and all gradients of `attend` against the definition's; with q, k, v in `dtype`.
+void expect_definition(const InputShape& shape, at::ScalarType dtype = at::kFloat,
+                       at::Tensor (*attend)(const OperatorInput&) = attention_operator) {
   const bool half = dtype == at::kBFloat16;
   auto input = random_input(shape, 7);
   for (auto* x : {&input.q, &input.k, &input.v}) *x = x->to(dtype);
@@ -89,7 +92,7 @@ void expect_definition(const InputShape& shape, at::ScalarType dtype = at::kFloa
     leaves.push_back(x);
   }
   const auto expected = by_definition(input);
-  const auto found = attention_operator(input);
+  const auto found = attend(input);
   EXPECT_EQ(found.scalar_type(), dtype);
   EXPECT_LE(relative_error(found, expected), half ? 1e-2 : 1e-5);
 
@@ -118,6 +121,10 @@ TEST_P(AttentionOperator, ForwardAndGradientsAreTheDefinitions) {
 
 TEST_P(AttentionOperator, TakesBf16) {
   expect_definition(GetParam(), at::kBFloat16);
+}
+
+TEST_P(AttentionOperator, ComposedIsTheDefinitionToo) {
+  expect_definition(GetParam(), at::kFloat, composed_attention);
 }
 
 INSTANTIATE_TEST_SUITE_P(Grid, AttentionOperator, ::testing::ValuesIn(grid()),
@@ -184,10 +191,39 @@ TEST(AttentionOperator, ARowWithoutAnyWeightIsZero) {
   EXPECT_EQ(attention_operator(input).abs().max().item<float>(), 0);
 }
 
+TEST(AttentionOperator, ComposedAppliesMapsAsTheKernelsDo) {
+  for (const auto activation :
+       {kernels::Activation::kSplitSoftmax, kernels::Activation::kJointSoftmax, kernels::Activation::kExp}) {
+    auto input = random_input({.length = 150, .features = 0, .window = 9, .sinks = 3, .log_scale = true, .packed = true}, 3);
+    input.map = {activation, at::randn({4, 12, 16}), at::randn({4, 12}), at::randn({2, 12, 16}), at::randn({2, 12}), {}};
+    if (activation == kernels::Activation::kExp) input.map.k_reference = at::full({2, 2, 150}, 20.0);
+    std::vector<at::Tensor*> leaves{
+        &input.q,         &input.k, &input.v, &input.row_log_scale, &input.map.q_weight, &input.map.q_bias, &input.map.k_weight,
+        &input.map.k_bias};
+    for (auto* x : leaves) x->requires_grad_(true);
+    const auto run = [&](at::Tensor (*attend)(const OperatorInput&)) {
+      const auto y = attend(input);
+      torch::autograd::backward({y.square().sum()}, {});
+      std::vector<at::Tensor> all{y.detach()};
+      for (auto* x : leaves) {
+        all.push_back(x->grad());
+        x->mutable_grad() = at::Tensor();
+      }
+      return all;
+    };
+    const auto expected = run(attention_operator), found = run(composed_attention);
+    for (std::size_t n = 0; n < expected.size(); ++n) {
+      EXPECT_LE(relative_error(found[n], expected[n]), 2e-5) << static_cast<int>(activation) << ", tensor " << n;
+    }
+  }
+}
+
 class Distillation : public ::testing::TestWithParam<InputShape> {};
 
+using Distil = DistillationOutput (*)(const OperatorInput&, std::int64_t, double, bool);
+
 // Loss, softmax's output and all gradients against the definitions'; with q, k, v in `dtype`.
-void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFloat) {
+void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFloat, Distil distil = distillation_operator) {
   const bool half = dtype == at::kBFloat16;
   auto input = random_input(shape, 11);
   for (auto* x : {&input.q, &input.k, &input.v}) *x = x->to(dtype);
@@ -206,7 +242,7 @@ void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFl
     const auto expected = -(p * at::where(p.gt(0), a, at::ones({}, at::kDouble)).log()).sum(-1);
     const auto entropy = -(p * at::where(p.gt(0), p, at::ones({}, at::kDouble)).log()).sum(-1);
     torch::autograd::backward({expected.sum() * 0.25}, {});
-    const auto found = distillation_operator(input, teacher_window, 0.25, true);
+    const auto found = distil(input, teacher_window, 0.25, true);
     EXPECT_LE(relative_error(found.cross_entropy + 1, expected + 1), half ? 1e-2 : 2e-5);
     EXPECT_LE(relative_error(found.entropy + 1, entropy + 1), half ? 1e-2 : 2e-5);
     EXPECT_LE(relative_error(found.teacher, by_definition(teacher)), half ? 1e-2 : 1e-5);
@@ -223,7 +259,7 @@ void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFl
     compare(found.phi_k, input.phi_k, "phi_k");
     compare(found.row_log_scale, input.row_log_scale, "row_log_scale");
     compare(found.log_gate, input.log_gate, "log_gate");
-    const auto loss_alone = distillation_operator(input, teacher_window, 0);
+    const auto loss_alone = distil(input, teacher_window, 0, false);
     EXPECT_TRUE(at::equal(loss_alone.cross_entropy, found.cross_entropy));
   }
 }
@@ -234,6 +270,10 @@ TEST_P(Distillation, LossAndGradientsAreTheDefinitions) {
 
 TEST_P(Distillation, TakesBf16) {
   expect_distillation(GetParam(), at::kBFloat16);
+}
+
+TEST_P(Distillation, ComposedIsTheDefinitionToo) {
+  expect_distillation(GetParam(), at::kFloat, composed_distillation);
 }
 
 TEST(DistillationOperator, IsTheDefinitionOnEveryInstructionSet) {
