@@ -357,11 +357,12 @@ OperatorOutput continue_operator(const OperatorInput& input, const OperatorConti
 
 DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,
                                          bool wants_teacher) {
-  if (composed_form_is_chosen()) return composed_distillation(input, teacher_window, gradient_scale, wants_teacher);
+  if (composed_form_is_chosen() || !input.causal) {
+    return composed_distillation(input, teacher_window, gradient_scale, wants_teacher);
+  }
   const Call call(input, kernel_dtype(input));
   const auto& s = call.arguments.shape;
   check(s.features > 0, "distillation: softmax attention has no feature maps to learn");
-  check(s.causal, "distillation: the weights' cross-entropy is causal");
   const auto options = call.t.q.options().dtype(at::kFloat);
   DistillationOutput output;
   output.cross_entropy = at::empty({s.batch, s.heads, s.length}, options);

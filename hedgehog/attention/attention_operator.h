@@ -64,7 +64,7 @@ struct DistillationOutput {
   at::Tensor phi_q, phi_k, row_log_scale, log_gate;  // gradients; undefined where there is no such input
   OperatorMap map;                                   // gradients
 };
-/// gradient_scale 0: no gradients. `wants_teacher`: softmax's output too.
+/// gradient_scale 0: no gradients. `wants_teacher`: softmax's output too. The bidirectional form is composed (composed.h).
 DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,
                                          bool wants_teacher = false);
 

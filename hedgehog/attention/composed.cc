@@ -328,6 +328,8 @@ DistillationOutput composed_distillation(const OperatorInput& input, std::int64_
   teacher.k = call.k;
   teacher.v = call.v;
   teacher.segment_start = call.segment_start;
+  teacher.key_count = call.key_count;
+  teacher.causal = call.causal;
   teacher.window = teacher_window;
   const std::int64_t length = call.k.size(2);
   std::vector<at::Tensor> cross_entropy, entropy, outputs;
@@ -336,7 +338,11 @@ DistillationOutput composed_distillation(const OperatorInput& input, std::int64_
     std::iota(rows.begin(), rows.end(), begin);
     const auto p = operator_weights(teacher, rows, at::kFloat).weights;
     const auto a = operator_weights(with_features(call), rows, at::kFloat).weights;
-    const auto loss = -(p * a.clamp_min(kLeastWeight).log()).sum(-1);
+    auto loss = -(p * a.clamp_min(kLeastWeight).log()).sum(-1);
+    if (call.key_count.defined()) {  // rows of padding are not to learn from
+      const auto no_padding = at::tensor(rows, at::kInt).lt(call.key_count.unsqueeze(-1));
+      loss = at::where(no_padding.unsqueeze(1), loss, at::zeros({}, loss.options()));
+    }
     cross_entropy.push_back(loss.detach());
     entropy.push_back(-(p * p.clamp_min(kLeastWeight).log()).sum(-1));
     if (wants_teacher) outputs.push_back(at::matmul(p.to(call.v.scalar_type()), to_query_heads(call.v, call.q.size(1))));
