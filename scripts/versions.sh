@@ -30,6 +30,10 @@ safetensors_version=0.8.0
 gguf_version=0.19.0
 numpy_version=2.4.6
 accelerate_version=1.15.0
+scipy_version=1.17.1
+scikit_learn_version=1.9.1
+rouge_score_version=0.1.2
+nltk_version=3.10.4
 
 # Opponents that are compiled on this machine, out of their source packages: `benchmarks/setup causal_product`, `… llama_cpp`.
 fast_transformers_version=0.4.0

@@ -1,9 +1,9 @@
 #include "hedgehog/analysis/fidelity.h"
 
-#include "hedgehog/analysis/spearman.h"
 #include "hedgehog/attention/attention_weights.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
+#include "hedgehog/evaluation/correlation.h"
 #include "hedgehog/evaluation/windows.h"
 
 #include <ATen/ATen.h>

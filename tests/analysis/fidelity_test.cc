@@ -1,8 +1,8 @@
 #include "hedgehog/analysis/fidelity.h"
 
-#include "hedgehog/analysis/spearman.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/random.h"
+#include "hedgehog/evaluation/correlation.h"
 #include "tests/inference/tiny_model.h"
 
 #include <gtest/gtest.h>

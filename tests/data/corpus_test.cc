@@ -4,10 +4,10 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/checkpoint/checkpoint.h"
 #include "hedgehog/data/text_file.h"
+#include "tests/support/compressed.h"
 #include "tests/support/temporary_directory.h"
 
 #include <gtest/gtest.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -17,6 +17,7 @@ namespace hedgehog {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::compressed;
 using testing::error_of;
 using testing::TemporaryDirectory;
 
@@ -59,12 +60,6 @@ class RunTokenizer : public Tokenizer {
   bool with_begin_;
   std::vector<std::int32_t> end_ = {0};
 };
-
-std::string compressed(const std::string& text) {
-  std::string bytes(ZSTD_compressBound(text.size()), '\0');
-  bytes.resize(ZSTD_compress(bytes.data(), bytes.size(), text.data(), text.size(), 3));
-  return bytes;
-}
 
 /// Three MB, so that it is cut in places; `newlines` false leaves only blanks between words to cut at.
 std::string long_text(bool newlines) {
