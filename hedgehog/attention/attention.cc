@@ -10,6 +10,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace hedgehog {
 namespace {
@@ -31,6 +32,17 @@ at::Tensor initial_maps(std::int64_t heads, std::int64_t rows, std::int64_t dim)
     blocks.push_back(std::get<0>(at::linalg_qr(noise)).narrow(0, 0, std::min(dim, rows - row)).to(at::kFloat));
   }
   return at::cat(blocks).unsqueeze(0).repeat({heads, 1, 1});
+}
+
+void check_key_count(const AttentionInput& input) {
+  const auto& count = input.key_count;
+  check(!count.defined() || (count.dim() == 1 && count.size(0) == input.k.size(0) && !count.is_floating_point()),
+        "attention: key_count should be int32 [{}], one number a sequence", input.k.size(0));
+}
+
+// Which rows of a padded batch are no padding, bool [batch, length].
+at::Tensor rows_that_count(const AttentionInput& input) {
+  return at::arange(input.k.size(2), at::kInt).lt(input.key_count.unsqueeze(-1));
 }
 
 void check_config(const AttentionConfig& config) {
@@ -115,11 +127,14 @@ at::Tensor Attention::mixing(const at::Tensor& q) const {
 }
 
 OperatorInput Attention::featureless_input(const AttentionInput& input) const {
+  check(!config_.causal || !input.key_count.defined(), "attention: only the bidirectional form takes padding (key_count)");
+  check_key_count(input);
   OperatorInput call;
   call.q = input.q;
   call.k = input.k;
   call.v = input.v;
   call.segment_start = input.segment_start;
+  call.key_count = input.key_count;
   call.causal = config_.causal;
   call.window = config_.window;
   if (config_.kind == AttentionKind::kSoftmax) return call;
@@ -138,7 +153,8 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
   call.phi_k = keys.phi;
   if (!keys.log_scale.defined()) return call;
   if (!config_.causal) {
-    call.phi_k = keys.phi * at::exp(keys.log_scale - document_maximum(keys.log_scale, input.segment_start)).unsqueeze(-1);
+    const auto maximum = document_maximum(keys.log_scale, input.segment_start, input.key_count);
+    call.phi_k = keys.phi * at::exp(keys.log_scale - maximum).unsqueeze(-1);
     return call;
   }
   const auto running = running_maximum(keys.log_scale, input.segment_start, {});
@@ -159,7 +175,7 @@ OperatorInput Attention::mapped_input(const AttentionInput& input) const {
   if (call.map.activation != kernels::Activation::kExp) return call;
   const auto log_scales = key_log_scales(input.k, k_weight_, k_bias_);
   if (!config_.causal) {
-    call.map.k_reference = document_maximum(log_scales, input.segment_start);
+    call.map.k_reference = document_maximum(log_scales, input.segment_start, input.key_count);
     return call;
   }
   const auto running = running_maximum(log_scales, input.segment_start, {});
@@ -175,10 +191,7 @@ at::Tensor Attention::forward(const AttentionInput& input, AttentionControl cont
       (control == AttentionControl::kLinearRemoved && config_.kind == AttentionKind::kLinear)) {
     return at::zeros_like(input.q);
   }
-  if (softmax && !config_.causal) {
-    check(!input.segment_start.defined(), "attention: bidirectional softmax takes no packed documents");
-    return at::scaled_dot_product_attention(input.q, input.k, input.v, {}, 0.0, false, std::nullopt, true);
-  }
+  if (softmax && !config_.causal) return bidirectional_softmax(input);
   auto call = mapped_input(input);
   if (!softmax && control == AttentionControl::kLinearRemoved) {
     call.phi_q = call.phi_k = call.row_log_scale = call.log_gate = at::Tensor();
@@ -191,19 +204,26 @@ at::Tensor Attention::forward(const AttentionInput& input, AttentionControl cont
   return attention_operator(call);
 }
 
+at::Tensor Attention::bidirectional_softmax(const AttentionInput& input) const {
+  check_key_count(input);
+  std::optional<at::Tensor> seen;  // [batch, 1, 1 or length, length]
+  if (input.key_count.defined()) seen = rows_that_count(input).unsqueeze(1).unsqueeze(1);
+  if (input.segment_start.defined()) {
+    const auto own = input.segment_start.unsqueeze(-1).eq(input.segment_start.unsqueeze(-2)).unsqueeze(1);
+    seen = seen.has_value() ? own.logical_and(*seen) : own;
+  }
+  return at::scaled_dot_product_attention(input.q, input.k, input.v, seen, 0.0, false, std::nullopt, true);
+}
+
 Attention::DistillationLoss Attention::distill(const AttentionInput& input, double weights_factor, double output_factor,
                                                double gradient_scale, std::int64_t teacher_window) {
   const bool learns = gradient_scale != 0;
   const at::AutoGradMode mode(learns);
+  check(config_.causal || teacher_window == 0, "distillation: the bidirectional teacher has no window");
   const auto target = [&] {
     const at::NoGradGuard guard;
-    OperatorInput teacher;
-    teacher.q = input.q;
-    teacher.k = input.k;
-    teacher.v = input.v;
-    teacher.segment_start = input.segment_start;
-    teacher.window = teacher_window;
-    return attention_operator(teacher).to(at::kFloat);
+    const Attention teacher({.window = teacher_window, .causal = config_.causal}, heads_, kv_heads_, dim_, 0);
+    return teacher.forward(input).to(at::kFloat);
   };
   DistillationLoss loss;
   std::vector<at::Tensor> roots, gradients;
@@ -213,13 +233,22 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
     roots.push_back(root);
     gradients.push_back(gradient);
   };
-  const double rows = static_cast<double>(input.q.size(0) * input.q.size(1) * input.q.size(2));
+  // Sums over rows leave those of padding out: counted [batch, 1, length] is 1 or 0.
+  at::Tensor counted;
+  double rows = static_cast<double>(input.q.size(0) * input.q.size(1) * input.q.size(2));
+  if (input.key_count.defined()) {
+    counted = rows_that_count(input).unsqueeze(1).to(at::kFloat);
+    rows = std::max(1.0, static_cast<double>(heads_) * counted.sum(at::kDouble).item<double>());
+  }
+  const auto mean = [&](const at::Tensor& of_rows) {
+    return (counted.defined() ? of_rows * counted : of_rows).sum(at::kDouble).item<double>() / rows;
+  };
   if (weights_factor != 0) {
     const auto call = mapped_input(input);
     const at::NoGradGuard guard;
     const auto output = distillation_operator(call, teacher_window, gradient_scale * weights_factor / rows, output_factor != 0);
-    loss.cross_entropy = output.cross_entropy.mean(at::kDouble).item<double>();
-    loss.kl = loss.cross_entropy - output.entropy.mean(at::kDouble).item<double>();
+    loss.cross_entropy = mean(output.cross_entropy);
+    loss.kl = loss.cross_entropy - mean(output.entropy);
     softmax_output = output.teacher;
     add_root(q_weight_, output.map.q_weight);
     add_root(q_bias_, output.map.q_bias);
@@ -229,8 +258,12 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
     add_root(call.log_gate, output.log_gate);
   }
   if (output_factor != 0) {
-    const auto y = attention_operator(mapped_input(input)).to(at::kFloat);
-    const auto wanted = softmax_output.defined() ? softmax_output.to(at::kFloat) : target();
+    auto y = attention_operator(mapped_input(input)).to(at::kFloat);
+    auto wanted = softmax_output.defined() ? softmax_output.to(at::kFloat) : target();
+    if (counted.defined()) {
+      y = y * counted.unsqueeze(-1);
+      wanted = wanted * counted.unsqueeze(-1);
+    }
     const auto error = (y - wanted).square().sum() / wanted.square().sum().clamp_min(1e-12);
     loss.output_error = error.item<double>();
     if (learns) add_root(error, at::full({}, gradient_scale * output_factor));

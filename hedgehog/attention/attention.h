@@ -38,6 +38,7 @@ struct AttentionInput {
   at::Tensor x;     // [batch, length, hidden]: the layer's normalised input; used by the gate only
   at::Tensor
       segment_start;  // int32 [batch, length]: first position of the document that a row belongs to; undefined: one document
+  at::Tensor key_count = {};  // int32 [batch]: keys from this one on are padding, bidirectional only; undefined: none is
 };
 
 /// Which parts of a hybrid or linear attention are left out: the controls of a report.
@@ -68,7 +69,8 @@ class Attention {
 
   const AttentionConfig& config() const { return config_; }
 
-  /// [batch, heads, length, dim] in the dtype of q. Differentiable in q, k, v, x and the weights. O(length) memory.
+  /// [batch, heads, length, dim] in the dtype of q. Differentiable in q, k, v, x and the weights. O(length) memory, but for
+  /// bidirectional softmax of packed documents. Rows of padding get the output of a query there; without any key it is 0.
   at::Tensor forward(const AttentionInput& input, AttentionControl control = AttentionControl::kNone) const;
 
   /// forward() over a whole number of rows that continue `state`, which is brought up to date. No gradient. One document.
@@ -82,7 +84,8 @@ class Attention {
   /// Feature-map weights, gate, mixing factor: fp32 leaves, by names such as "q_map.weight" [heads, M, D].
   std::vector<std::pair<std::string, at::Tensor*>> parameters();
 
-  /// What a distillation step returns besides the gradients that it leaves in the parameters' .grad().
+  /// What a distillation step returns besides the gradients that it leaves in the parameters' .grad(). Rows of padding
+  /// (key_count) do not count.
   struct DistillationLoss {
     double cross_entropy = 0;  // mean over rows of −Σ_j p_ij log a_ij
     double kl = 0;             // the same minus softmax's entropy
@@ -111,6 +114,7 @@ class Attention {
   at::Tensor mixing(const at::Tensor& q) const;
   at::Tensor continue_softmax(AttentionState& state, const AttentionInput& input) const;
   at::Tensor continue_linear(AttentionState& state, const AttentionInput& input) const;
+  at::Tensor bidirectional_softmax(const AttentionInput& input) const;
   bool hybrid() const { return config_.kind == AttentionKind::kHybrid; }
 
   AttentionConfig config_;

@@ -51,7 +51,7 @@ std::int64_t AttentionState::bytes() const {
 
 at::Tensor Attention::continue_from(AttentionState& state, const AttentionInput& input) const {
   const at::NoGradGuard guard;
-  check(config_.causal, "attention: the bidirectional form cannot be continued");
+  check(config_.causal && !input.key_count.defined(), "attention: the bidirectional form cannot be continued");
   return config_.kind == AttentionKind::kSoftmax ? continue_softmax(state, input) : continue_linear(state, input);
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace hedgehog {
 
@@ -33,8 +34,14 @@ RunningMaximum running_maximum(const at::Tensor& log_scale, const at::Tensor& se
   return result;
 }
 
-at::Tensor document_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start) {
-  auto maximum = running_maximum(log_scale, segment_start, {}).maximum;
+at::Tensor document_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start, const at::Tensor& key_count) {
+  auto seen = log_scale.detach();
+  at::Tensor padding;  // [batch, 1, length]
+  if (key_count.defined()) {
+    padding = at::arange(log_scale.size(2), at::kInt).ge(key_count.unsqueeze(-1)).unsqueeze(1);
+    seen = seen.masked_fill(padding, -std::numeric_limits<float>::infinity());
+  }
+  auto maximum = running_maximum(seen, segment_start, {}).maximum;
   const auto segments = segment_start.defined() ? segment_start.to(at::kInt).contiguous() : segment_start;
   const std::int64_t heads = maximum.size(1), length = maximum.size(2), rows = maximum.size(0) * heads;
   float* r = maximum.mutable_data_ptr<float>();
@@ -44,7 +51,7 @@ at::Tensor document_maximum(const at::Tensor& log_scale, const at::Tensor& segme
       if (starts == nullptr || starts[i] == starts[i + 1]) r[i] = r[i + 1];
     }
   }
-  return maximum;
+  return padding.defined() ? at::where(padding, log_scale.detach(), maximum) : maximum;
 }
 
 }  // namespace hedgehog

@@ -16,7 +16,8 @@ struct RunningMaximum {
 RunningMaximum running_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start, const at::Tensor& initial);
 
 /// The largest log scale of the document that a row belongs to [batch, kv_heads, length]: the same for a form that sees all of
-/// its document. Arguments as above. No gradient.
-at::Tensor document_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start);
+/// its document. Arguments as above. key_count: int32 [batch] or undefined; keys from this one on are padding, take no part in
+/// the maximum, and get their own log scale instead, so that their features stay finite. No gradient.
+at::Tensor document_maximum(const at::Tensor& log_scale, const at::Tensor& segment_start, const at::Tensor& key_count);
 
 }  // namespace hedgehog

@@ -4,6 +4,7 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/llama_layer.h"
 #include "hedgehog/models/recompute.h"
+#include "hedgehog/models/weight_visitor.h"
 
 #include <ATen/ATen.h>
 
@@ -11,8 +12,6 @@
 
 namespace hedgehog {
 namespace {
-
-using WeightVisitor = std::function<void(const std::string& name, at::Tensor& tensor, const std::vector<std::int64_t>& shape)>;
 
 // Calls visit with every weight of one block: the one list of names and shapes, for loading and for writing.
 void visit_layer(const LlamaConfig& config, const std::string& prefix, LlamaLayer& layer, const WeightVisitor& visit) {
@@ -70,13 +69,9 @@ RotaryTable table_for(const LlamaConfig& config, const at::Tensor& tokens, const
 }  // namespace
 
 Llama::Llama(const Checkpoint& checkpoint, at::ScalarType dtype) : config_(llama_config(checkpoint.config)) {
-  check(dtype == at::kFloat || dtype == at::kBFloat16, "a model's weights should be fp32 or bf16");
-  const at::NoGradGuard no_gradients;
   const TensorSource& source = *checkpoint.tensors;
   if (!checkpoint.config.contains("tie_word_embeddings") && !source.contains("lm_head.weight")) config_.tied_embeddings = true;
-  const WeightVisitor load = [&](const std::string& name, at::Tensor& tensor, const std::vector<std::int64_t>& shape) {
-    tensor = source.load_float(name, shape).to(dtype);
-  };
+  const WeightVisitor load = weight_loader(source, {}, dtype);
   load("model.embed_tokens.weight", embedding_, {config_.vocabulary, config_.hidden});
   for (std::int64_t i = 0; i < config_.layers; ++i) {
     const auto index = static_cast<std::size_t>(i);
@@ -90,9 +85,7 @@ Llama::Llama(const Checkpoint& checkpoint, at::ScalarType dtype) : config_(llama
 
 std::vector<std::pair<std::string, at::Tensor*>> Llama::weights() {
   std::vector<std::pair<std::string, at::Tensor*>> result{{"model.embed_tokens.weight", &embedding_}};
-  const WeightVisitor collect = [&](const std::string& name, at::Tensor& tensor, const std::vector<std::int64_t>&) {
-    result.emplace_back(name, &tensor);
-  };
+  const WeightVisitor collect = weight_collector(result);
   for (std::size_t i = 0; i < layers_.size(); ++i) visit_layer(config_, layer_prefix(i), layers_[i], collect);
   result.emplace_back("model.norm.weight", &norm_);
   if (!tied()) result.emplace_back("lm_head.weight", &output_);

@@ -4,12 +4,12 @@
 
 #include "hedgehog/attention/attention.h"
 #include "hedgehog/checkpoint/checkpoint.h"
+#include "hedgehog/models/layer_visitor.h"
 #include "hedgehog/models/linear.h"
 #include "hedgehog/models/rotary.h"
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,9 +35,6 @@ struct LlamaLayer {
   Linear q, k, v, o, gate, up, down;
   Attention attention;
 };
-
-/// The attention inputs of one layer, for distillation and analysis.
-using LayerVisitor = std::function<void(std::int64_t layer, const AttentionInput& input)>;
 
 class Llama {
  public:
