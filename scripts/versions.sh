@@ -32,6 +32,7 @@ clang_tools_version=14
 # Python oracles: needed only to make fixtures again and by the benchmarks' opponents.
 transformers_version=5.24.0
 tokenizers_version=0.23.3
+sentencepiece_version=0.2.3
 safetensors_version=0.8.0
 gguf_version=0.19.0
 numpy_version=2.4.6

@@ -316,4 +316,19 @@ std::vector<std::int32_t> GgufFile::integers(std::string_view key) const {
   return integers;
 }
 
+std::vector<float> GgufFile::floats(std::string_view key) const {
+  std::vector<float> floats;
+  if (const Value* found = find(key)) {
+    GgufReader reader(file_.bytes(), origin(), found->offset);
+    GgufValueType element{};
+    const std::uint64_t count = open_array(*found, reader, element);
+    check(element == GgufValueType::kFloat32, "{}: {} is not an array of 32-bit floats", origin(), key);
+    floats.reserve(count);
+    for (std::uint64_t i = 0; i < count; ++i) {
+      floats.push_back(reader.number<float>("a float"));
+    }
+  }
+  return floats;
+}
+
 }  // namespace hedgehog

@@ -57,10 +57,11 @@ class GgufFile : public TensorSource {
   std::optional<double> real(std::string_view key) const;
   std::optional<bool> boolean(std::string_view key) const;
   std::optional<std::string> string(std::string_view key) const;
-  /// An array of strings or of integers; empty if the key is missing. Throws if a string is not UTF-8 or there are more
-  /// elements than a file of this size is trusted to hold.
+  /// An array of strings, of 32-bit integers, of 32-bit floats; empty if the key is missing. Throws if a string is not UTF-8 or
+  /// there are more elements than a file of this size is trusted to hold.
   std::vector<std::string> strings(std::string_view key) const;
   std::vector<std::int32_t> integers(std::string_view key) const;
+  std::vector<float> floats(std::string_view key) const;
 
  private:
   struct Value {

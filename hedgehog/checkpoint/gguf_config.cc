@@ -198,10 +198,15 @@ TokenizerSource translate_gguf_tokenizer(const GgufFile& file) {
   source.gguf_pretokenizer = file.string("tokenizer.ggml.pre").value_or("");
   source.gguf_tokens = file.strings("tokenizer.ggml.tokens");
   source.gguf_token_types = file.integers("tokenizer.ggml.token_type");
+  if (source.gguf_model == "llama") {
+    source.gguf_scores = file.floats("tokenizer.ggml.scores");
+  }
   source.gguf_merges = file.strings("tokenizer.ggml.merges");
   const std::size_t count = source.gguf_tokens.size();
   check(source.gguf_token_types.empty() || source.gguf_token_types.size() == count,
         "{}: tokenizer.ggml.token_type has {} elements for {} tokens", file.origin(), source.gguf_token_types.size(), count);
+  check(source.gguf_scores.empty() || source.gguf_scores.size() == count,
+        "{}: tokenizer.ggml.scores has {} elements for {} tokens", file.origin(), source.gguf_scores.size(), count);
   const auto special = [&](const std::string& gguf_name, const char* config_name) {
     const std::string key = fmt::format("tokenizer.ggml.{}_token_id", gguf_name);
     const auto id = file.integer(key);

@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kLargestConfig = std::size_t{4} << 20;
 constexpr std::size_t kLargestTokenizerConfig = std::size_t{16} << 20;
 constexpr std::size_t kLargestTokenizer = std::size_t{128} << 20;
+constexpr std::size_t kLargestVocabulary = std::size_t{64} << 20;
 
 // std::filesystem::exists throws where a path cannot be looked at; here that is the same as absence.
 bool is_there(const std::filesystem::path& path) {
@@ -59,6 +60,10 @@ TokenizerSource read_tokenizer_files(const std::filesystem::path& directory) {
   source.tokenizer_config = nlohmann::json::object();
   if (const auto path = directory / "tokenizer.json"; is_there(path)) {
     source.tokenizer_json = read_json_object(path, kLargestTokenizer);
+  } else if (const auto model = directory / "tokenizer.model"; is_there(model)) {
+    source.sentencepiece_model = read_text_file(model, kLargestVocabulary);
+  } else if (const auto words = directory / "vocab.txt"; is_there(words)) {
+    source.word_pieces = read_text_file(words, kLargestVocabulary);
   }
   if (const auto path = directory / "tokenizer_config.json"; is_there(path)) {
     source.tokenizer_config = read_json_object(path, kLargestTokenizerConfig);

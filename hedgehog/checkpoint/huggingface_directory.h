@@ -1,5 +1,5 @@
 // A Hugging Face directory: config.json, model.safetensors or model.safetensors.index.json with its shards, and the tokenizer's
-// files (tokenizer.json, tokenizer_config.json, chat_template.jinja), which may be absent.
+// files (tokenizer.json, or tokenizer.model, or vocab.txt; tokenizer_config.json, chat_template.jinja), which may be absent.
 #pragma once
 
 #include "hedgehog/checkpoint/checkpoint.h"

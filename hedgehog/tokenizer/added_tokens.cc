@@ -88,13 +88,13 @@ bool AddedTokenMatcher::stretch(std::string_view text, const AddedToken& token, 
   return true;
 }
 
-std::vector<AddedToken> read_added_tokens(const nlohmann::json& description, const Bpe& model) {
+std::vector<AddedToken> read_added_tokens(const nlohmann::json& description, const TokenMap& vocabulary) {
   std::vector<AddedToken> tokens;
   if (description.is_null()) {
     return tokens;
   }
   check(description.is_array(), "tokenizer.json: added_tokens should be an array, found {}", description.type_name());
-  const auto vocabulary_size = static_cast<std::int32_t>(model.vocabulary().size());
+  const auto vocabulary_size = static_cast<std::int32_t>(vocabulary.size());
   std::int32_t highest = -1;  // of the added tokens' ids
   std::unordered_map<std::string, std::size_t> seen;
   for (const auto& entry : description) {
@@ -116,9 +116,9 @@ std::vector<AddedToken> read_added_tokens(const nlohmann::json& description, con
       tokens[place->second] = std::move(token);
       continue;
     }
-    const auto known = model.vocabulary().find(token.content);
+    const auto known = vocabulary.find(token.content);
     // The file's own id counts for nothing to the library, so neither does it here.
-    token.id = known != model.vocabulary().end()                                      ? known->second
+    token.id = known != vocabulary.end()                                              ? known->second
                : highest >= vocabulary_size || (highest >= 0 && vocabulary_size == 0) ? highest + 1
                                                                                       : vocabulary_size;
     highest = std::max(highest, token.id);

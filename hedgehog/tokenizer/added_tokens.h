@@ -1,8 +1,8 @@
 // `added_tokens` of tokenizer.json: tokens that are found in the text before it is cut into words.
 #pragma once
 
-#include "hedgehog/tokenizer/bpe.h"
 #include "hedgehog/tokenizer/normalizer.h"
+#include "hedgehog/tokenizer/token_model.h"
 
 #include <nlohmann/json.hpp>
 
@@ -72,7 +72,7 @@ class AddedTokenMatcher {
 };
 
 /// The added tokens with the ids that the `tokenizers` library gives them: the vocabulary's, else the next one that is free.
-std::vector<AddedToken> read_added_tokens(const nlohmann::json& description, const Bpe& model);
+std::vector<AddedToken> read_added_tokens(const nlohmann::json& description, const TokenMap& vocabulary);
 
 /// Those with `normalized`, or those without. Patterns are normalized for the former.
 AddedTokenMatcher make_matcher(const std::vector<AddedToken>& tokens, bool normalized, const Normalizer& normalizer);

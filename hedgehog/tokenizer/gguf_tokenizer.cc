@@ -2,11 +2,10 @@
 // table here says what each name stands for.
 #include "hedgehog/tokenizer/gguf_tokenizer.h"
 
-#include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/tokenizer/scanner.h"
-#include "hedgehog/tokenizer/tokenizer.h"
 #include "hedgehog/tokenizer/unicode.h"
+#include "hedgehog/tokenizer/word_piece_file.h"
 
 #include <algorithm>
 #include <unordered_map>
@@ -127,9 +126,14 @@ json tokenizer_json_of(const TokenizerSource& source) {
   if (source.tokenizer_json) {
     return *source.tokenizer_json;
   }
-  check(!source.gguf_tokens.empty(), "the model has no tokenizer: neither tokenizer.json nor tokenizer.ggml.tokens is there");
+  if (source.word_pieces) {
+    return word_piece_tokenizer_json(source);
+  }
+  check(!source.gguf_tokens.empty(),
+        "the model has no tokenizer: neither tokenizer.json, tokenizer.model, vocab.txt nor tokenizer.ggml.tokens is there");
   check(source.gguf_model == "gpt2",
-        "GGUF: unknown tokenizer model '{}': byte-level BPE ('gpt2') is what is known, not SentencePiece", source.gguf_model);
+        "GGUF: unknown tokenizer model '{}': byte-level BPE ('gpt2') and SentencePiece's BPE ('llama') are known",
+        source.gguf_model);
   check(source.gguf_token_types.empty() || source.gguf_token_types.size() == source.gguf_tokens.size(),
         "GGUF: {} token types for {} tokens", source.gguf_token_types.size(), source.gguf_tokens.size());
   for (std::size_t i = 0; i < source.gguf_merges.size(); ++i) {
@@ -155,31 +159,6 @@ json tokenizer_json_of(const TokenizerSource& source) {
             {"ignore_merges", kind.ignore_merges},
             {"vocab", vocabulary_of(source)},
             {"merges", source.gguf_merges}}}};
-}
-
-json tokenizer_config_of(const TokenizerSource& source) {
-  json config = source.tokenizer_config.is_object() ? source.tokenizer_config : json::object();
-  if (!source.tokenizer_json) {
-    config.emplace("tokenizer_class", "PreTrainedTokenizerFast");
-    config.emplace("clean_up_tokenization_spaces", false);
-    const std::pair<const char*, std::optional<std::int64_t>> names[] = {
-        {"bos_token", source.bos}, {"eos_token", source.eos}, {"unk_token", source.unknown}, {"pad_token", source.padding}};
-    for (const auto& [name, id] : names) {
-      if (id) {
-        config.emplace(name, token_text(source, *id, name));
-      }
-    }
-  }
-  if (!source.chat_template.empty()) {
-    config["chat_template"] = source.chat_template;
-  }
-  return config;
-}
-
-void write_tokenizer(const TokenizerSource& source, const std::filesystem::path& directory) {
-  make_tokenizer(source);  // nothing is written that could not be read again
-  write_text_file(directory / "tokenizer.json", tokenizer_json_of(source).dump() + "\n");
-  write_text_file(directory / "tokenizer_config.json", tokenizer_config_of(source).dump(2) + "\n");
 }
 
 }  // namespace hedgehog

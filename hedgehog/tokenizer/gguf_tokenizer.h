@@ -1,4 +1,5 @@
-// A tokenizer that came as GGUF metadata, written as the tokenizer.json that it was made of.
+// A tokenizer that did not come as tokenizer.json, written as one: byte-level BPE out of GGUF metadata, WordPiece out of
+// vocab.txt.
 #pragma once
 
 #include "hedgehog/checkpoint/checkpoint.h"
@@ -7,11 +8,8 @@
 
 namespace hedgehog {
 
-/// tokenizer.json of the source: its own, or one built from its GGUF fields.
+/// tokenizer.json of the source: its own, or one built from its vocab.txt or GGUF fields.
 /// Throws Error for a model or pre-tokenizer that is not known, and for fields that don't fit together.
 nlohmann::json tokenizer_json_of(const TokenizerSource& source);
-
-/// tokenizer_config.json of the source, its chat template included.
-nlohmann::json tokenizer_config_of(const TokenizerSource& source);
 
 }  // namespace hedgehog

@@ -53,6 +53,14 @@ inline const nlohmann::json* optional_field(const nlohmann::json& object, const 
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }
 
+/// A count: an integer that is not negative.
+inline std::uint64_t count_field(const nlohmann::json& object, const char* name, const char* where) {
+  const nlohmann::json& value = field(object, name, where);
+  const bool count = value.is_number_unsigned() || (value.is_number_integer() && value.get<std::int64_t>() >= 0);
+  check(count, "tokenizer.json: {}: '{}' should be a count, found {}", where, name, value.dump().substr(0, 40));
+  return value.get<std::uint64_t>();
+}
+
 /// An id: an integer from 0 to 2^31 - 1.
 inline std::int32_t id_value(const nlohmann::json& value, const char* where) {
   // Ids from 2^63 on are unsigned in nlohmann's terms, and negative if read as signed.

@@ -1,5 +1,4 @@
-// `normalizer` of tokenizer.json, as far as it occurs with byte-level BPE: none, NFC, NFD, NFKC, NFKD, Prepend, Replace,
-// Sequence.
+// `normalizer` of tokenizer.json: none, NFC, NFD, NFKC, NFKD, Lowercase, BertNormalizer, Prepend, Replace, Sequence.
 #pragma once
 
 #include <nlohmann/json.hpp>

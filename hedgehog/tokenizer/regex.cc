@@ -81,6 +81,14 @@ std::string translate(std::string_view pattern) {
 
 }  // namespace
 
+std::vector<Span> find_all(std::string_view text, std::string_view needle) {
+  std::vector<Span> matches;
+  for (std::size_t at = text.find(needle); at != std::string_view::npos; at = text.find(needle, at + needle.size())) {
+    matches.push_back({at, at + needle.size()});
+  }
+  return matches;
+}
+
 Regex::Regex(std::string_view pattern) : pattern_(pattern) {
   check(pattern.size() <= kMaximumPattern, "a regular expression of {} bytes, more than the {} allowed", pattern.size(),
         kMaximumPattern);

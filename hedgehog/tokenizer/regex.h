@@ -15,6 +15,9 @@ struct Span {
   std::size_t begin, end;
 };
 
+/// Where a string that is not empty stands in `text`, left to right, not overlapping.
+std::vector<Span> find_all(std::string_view text, std::string_view needle);
+
 class Regex {
  public:
   /// Throws Error with the place of the mistake.

@@ -45,6 +45,29 @@ void flag_newer(std::vector<std::uint8_t>& flat, std::uint8_t known, std::uint8_
   }
 }
 
+std::vector<std::uint8_t> character_classes() {
+  std::vector<std::uint8_t> flat(0x110000, 0);
+  const auto mark = [&flat](std::span<const CodePointRange> ranges, std::uint8_t bit) {
+    for (const CodePointRange& range : ranges) {
+      for (char32_t c = range.first; c <= range.last; ++c) {
+        flat[c] |= bit;
+      }
+    }
+  };
+  mark(unicode_letters(), CharacterClasses::kLetter);
+  mark(unicode_numbers(), CharacterClasses::kNumber);
+  mark(unicode_numerics(), CharacterClasses::kNumeric);
+  mark(unicode_words(), CharacterClasses::kWord);
+  for (const auto& range : kSpaces) {
+    for (char32_t c = range[0]; c <= range[1]; ++c) {
+      flat[c] |= CharacterClasses::kSpace;
+    }
+  }
+  mark(unicode_normalizing(), CharacterClasses::kNormalizing);
+  flag_newer(flat, CharacterClasses::kNormalizing, CharacterClasses::kUnnormalized);
+  return flat;
+}
+
 struct ByteAlphabet {
   std::array<char32_t, 256> character;
   std::array<std::int16_t, 0x180> byte;
@@ -90,29 +113,10 @@ int scan_character(std::string_view text) {
 
 }  // namespace
 
-CharacterClasses::CharacterClasses() {
-  std::vector<std::uint8_t> flat(0x110000, 0);
-  const auto mark = [&flat](std::span<const CodePointRange> ranges, std::uint8_t bit) {
-    for (const CodePointRange& range : ranges) {
-      for (char32_t c = range.first; c <= range.last; ++c) {
-        flat[c] |= bit;
-      }
-    }
-  };
-  mark(unicode_letters(), kLetter);
-  mark(unicode_numbers(), kNumber);
-  mark(unicode_numerics(), kNumeric);
-  mark(unicode_words(), kWord);
-  for (const auto& range : kSpaces) {
-    for (char32_t c = range[0]; c <= range[1]; ++c) {
-      flat[c] |= kSpace;
-    }
-  }
-  mark(unicode_normalizing(), kNormalizing);
-  flag_newer(flat, kNormalizing, kUnnormalized);
-  std::map<Block, std::uint16_t> seen;
+CodePointTable::CodePointTable(const std::vector<std::uint8_t>& flat) {
+  std::map<std::array<std::uint8_t, 256>, std::uint16_t> seen;
   for (std::size_t i = 0; i < stage_.size(); ++i) {
-    Block block;
+    std::array<std::uint8_t, 256> block;
     std::copy_n(flat.begin() + i * 256, 256, block.begin());
     const auto [entry, inserted] = seen.emplace(block, static_cast<std::uint16_t>(blocks_.size()));
     if (inserted) {
@@ -121,6 +125,8 @@ CharacterClasses::CharacterClasses() {
     stage_[i] = entry->second;
   }
 }
+
+CharacterClasses::CharacterClasses() : table_(character_classes()) {}
 
 const CharacterClasses& CharacterClasses::get() {
   static const CharacterClasses classes;
@@ -143,6 +149,14 @@ void append_utf8(std::string& text, char32_t c) {
     text += static_cast<char>(0x80 | (c >> 6 & 0x3F));
     text += static_cast<char>(0x80 | (c & 0x3F));
   }
+}
+
+std::size_t marked_word_end(std::string_view text, std::size_t begin) {
+  std::size_t at = begin;
+  while (text.substr(at).starts_with(kSpaceMark)) {
+    at += kSpaceMark.size();
+  }
+  return std::min(text.find(kSpaceMark, at), text.size());
 }
 
 std::size_t valid_utf8_prefix(std::string_view text) {

@@ -9,7 +9,19 @@
 
 namespace hedgehog {
 
-/// Classes of every code point, in a table of two stages (about 60 KB), built at the first use.
+/// A byte for every code point, in a table of two stages (about 60 KB): equal blocks of 256 are kept once.
+class CodePointTable {
+ public:
+  /// `flat` has 0x110000 bytes.
+  explicit CodePointTable(const std::vector<std::uint8_t>& flat);
+  std::uint8_t operator[](char32_t code_point) const { return blocks_[stage_[code_point >> 8]][code_point & 255]; }
+
+ private:
+  std::array<std::uint16_t, 0x1100> stage_;
+  std::vector<std::array<std::uint8_t, 256>> blocks_;
+};
+
+/// Classes of every code point, built at the first use.
 class CharacterClasses {
  public:
   enum Class : std::uint8_t {
@@ -23,13 +35,11 @@ class CharacterClasses {
   };
 
   static const CharacterClasses& get();
-  std::uint8_t operator[](char32_t code_point) const { return blocks_[stage_[code_point >> 8]][code_point & 255]; }
+  std::uint8_t operator[](char32_t code_point) const { return table_[code_point]; }
 
  private:
-  using Block = std::array<std::uint8_t, 256>;
   CharacterClasses();
-  std::array<std::uint16_t, 0x1100> stage_;
-  std::vector<Block> blocks_;
+  CodePointTable table_;
 };
 
 struct CodePoint {
@@ -62,6 +72,12 @@ inline std::size_t previous_character(std::string_view text, std::size_t positio
 }
 
 void append_utf8(std::string& text, char32_t code_point);
+
+/// U+2581, which SentencePiece writes for a blank.
+inline constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
+
+/// Where the word that starts at `begin` ends: before the next U+2581 that stands behind another character, or with the text.
+std::size_t marked_word_end(std::string_view text, std::size_t begin);
 
 /// The length of the valid UTF-8 at the start of `text`.
 std::size_t valid_utf8_prefix(std::string_view text);

@@ -2,11 +2,13 @@
 // word lives in one slot and drives out what was there.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace hedgehog {
 
@@ -28,6 +30,12 @@ class WordCache {
     std::uint8_t count;
     std::int32_t ids[kMaximumIds];
   };
+
+  /// A number that no other tokenizer of the process has.
+  static std::uint32_t new_owner() {
+    static std::atomic<std::uint32_t> next{1};
+    return next.fetch_add(1);
+  }
 
   static WordCache& of_this_thread() {
     thread_local WordCache cache;
@@ -80,6 +88,27 @@ class WordCache {
     slot.bytes = key.bytes;
     slot.count = static_cast<std::uint8_t>(ids.size());
     std::memcpy(slot.ids, ids.data(), ids.size_bytes());
+  }
+
+  /// Appends the ids of `word` to `ids`: out of this thread's cache, else by encode(word, ids), which must append too.
+  template <typename Encode>
+  static void encode(std::string_view word, std::uint32_t owner, std::vector<std::int32_t>& ids, Encode&& encode) {
+    if (word.empty()) {
+      return;
+    }
+    if (word.size() > kMaximumBytes) {
+      encode(word, ids);
+      return;
+    }
+    WordCache& cache = of_this_thread();
+    const Key key = key_of(word, owner);
+    if (const Slot* slot = cache.find(key)) {
+      ids.insert(ids.end(), slot->ids, slot->ids + slot->count);
+      return;
+    }
+    const std::size_t before = ids.size();
+    encode(word, ids);
+    cache.store(key, std::span(ids).subspan(before));
   }
 
  private:

@@ -47,6 +47,23 @@ TEST(HuggingFaceDirectory, ShardsHoldTheSameTensors) {
   EXPECT_NE(error_of([&] { sharded.tensors->load("nobody"); }).find("has no tensor nobody"), std::string::npos);
 }
 
+TEST(HuggingFaceDirectory, FindsTheTokenizersFiles) {
+  const TemporaryDirectory directory;
+  const TokenizerSource nothing = read_tokenizer_files(directory.path());
+  EXPECT_FALSE(nothing.tokenizer_json || nothing.sentencepiece_model || nothing.word_pieces);
+  EXPECT_TRUE(nothing.tokenizer_config.is_object());
+  directory.write("vocab.txt", "[UNK]\na\n");
+  EXPECT_EQ(read_tokenizer_files(directory.path()).word_pieces, "[UNK]\na\n");
+  directory.write("tokenizer.model", std::string_view("\0\xFF", 2));
+  const TokenizerSource model = read_tokenizer_files(directory.path());
+  EXPECT_EQ(model.sentencepiece_model, std::string_view("\0\xFF", 2));
+  EXPECT_FALSE(model.word_pieces);
+  directory.write("tokenizer.json", "{}");
+  const TokenizerSource json = read_tokenizer_files(directory.path());
+  EXPECT_TRUE(json.tokenizer_json);
+  EXPECT_FALSE(json.sentencepiece_model || json.word_pieces);
+}
+
 TEST(HuggingFaceDirectory, RefusesWhatIsMissing) {
   const TemporaryDirectory directory;
   expect_error(directory / "absent", "is not there");

@@ -5,6 +5,7 @@
 #include "hedgehog/tokenizer/tokenizer.h"
 #include "tests/tokenizer/fixtures.h"
 #include "tests/tokenizer/mixed_text.h"
+#include "tests/tokenizer/round_trip.h"
 
 #include <gtest/gtest.h>
 
@@ -93,40 +94,6 @@ TEST(GgufTokenizerTest, OtherPreTokenizersEqualTheLibrary) {
   }
 }
 
-// HEDGEHOG_WRITTEN_TOKENIZERS=folder keeps what is written, for check_written_tokenizers.py.
-std::filesystem::path output_folder(const std::string& name) {
-  const char* kept = std::getenv("HEDGEHOG_WRITTEN_TOKENIZERS");
-  const std::filesystem::path folder =
-      std::filesystem::path(kept != nullptr ? kept : ::testing::TempDir() + "/hedgehog_written_tokenizers") / name;
-  std::filesystem::create_directories(folder);
-  return folder;
-}
-
-void expect_round_trip(const TokenizerSource& source, const std::string& name) {
-  const auto folder = output_folder(name);
-  write_tokenizer(source, folder);
-  TokenizerSource read;
-  read.tokenizer_json = json::parse(read_text_file(folder / "tokenizer.json"));
-  read.tokenizer_config = json::parse(read_text_file(folder / "tokenizer_config.json"));
-  read.chat_template = read.tokenizer_config.value("chat_template", "");
-  EXPECT_EQ(read.chat_template, source.chat_template);
-  const auto before = make_tokenizer(source);
-  const auto after = make_tokenizer(read);
-  EXPECT_EQ(after->begin_token(), before->begin_token());
-  EXPECT_EQ(after->end_tokens(), before->end_tokens());
-  EXPECT_EQ(after->vocabulary_size(), before->vocabulary_size());
-  testing::MixedText text(testing::fixtures());
-  json ids = json::array();
-  for (std::uint64_t i = 200; i < 204; ++i) {
-    const std::string chunk = text.chunk(i);
-    ids.push_back(before->encode(chunk, true));
-    ASSERT_EQ(after->encode(chunk, true), ids.back().get<std::vector<std::int32_t>>()) << name;
-  }
-  if (std::getenv("HEDGEHOG_WRITTEN_TOKENIZERS") != nullptr) {
-    write_text_file(folder / "ids.json", ids.dump());
-  }
-}
-
 TEST(GgufTokenizerTest, WrittenAndReadAgain) {
   const json llama3 = testing::read_fixture("llama3_like.json");
   for (const char* name : {"llama-bpe", "qwen2", "smollm", "gpt-2", "default"}) {
@@ -134,11 +101,11 @@ TEST(GgufTokenizerTest, WrittenAndReadAgain) {
     source.bos = llama3["added_tokens"][0]["id"].get<std::int64_t>();
     source.eos = llama3["added_tokens"][1]["id"].get<std::int64_t>();
     source.chat_template = "{% for m in messages %}{{ m.content }}<|eot_id|>{% endfor %}";
-    expect_round_trip(source, name);
+    testing::expect_round_trip(source, name);
   }
   TokenizerSource own = testing::source_of(testing::read_fixture("qwen2_like.json"));
   own.tokenizer_config = {{"eos_token", "<|im_end|>"}};
-  expect_round_trip(own, "own");
+  testing::expect_round_trip(own, "own");
 }
 
 TEST(GgufTokenizerTest, SmolLm2EqualsLibrary) {
@@ -170,7 +137,7 @@ TEST(GgufTokenizerTest, SmolLm2EqualsLibrary) {
     }
     ASSERT_EQ(fmt::format("{:016x}", decoded.value), expected["decoded"][i]) << "chunk " << i;
   }
-  expect_round_trip(source, "smollm2");
+  testing::expect_round_trip(source, "smollm2");
 }
 
 TEST(GgufTokenizerTest, DamagedFieldsAreErrors) {
@@ -188,7 +155,8 @@ TEST(GgufTokenizerTest, DamagedFieldsAreErrors) {
     }
   };
   expect_error([](TokenizerSource& s) { s.gguf_pretokenizer = "viking"; }, "viking");
-  expect_error([](TokenizerSource& s) { s.gguf_model = "llama"; }, "llama");
+  expect_error([](TokenizerSource& s) { s.gguf_model = "bert"; }, "bert");
+  expect_error([](TokenizerSource& s) { s.gguf_model = "llama"; }, "scores");
   expect_error([](TokenizerSource& s) { s.gguf_tokens[5] = s.gguf_tokens[6]; }, "same");
   expect_error([](TokenizerSource& s) { s.gguf_tokens[300] = "\xFF"; }, "UTF-8");
   expect_error([](TokenizerSource& s) { s.gguf_merges[3] = "\xFF a"; }, "UTF-8");

@@ -18,6 +18,8 @@ void expect_survives(json description, const std::string& what, int& loaded) {
     const std::vector<std::int32_t> ids = tokenizer->encode("it's <s> a  b\n123 \xE2\x82 \u00e9\u0301", true);
     tokenizer->decode(ids);
     tokenizer->decode(std::vector<std::int32_t>{-1, 0, 1 << 30, 5}, true);
+    tokenizer->encode_text("a b", 1);
+    tokenizer->encode_pair("a b", "c", 9);
   } catch (const Error&) {
   } catch (const std::exception& error) {
     ADD_FAILURE() << what << ": " << error.what();
@@ -46,61 +48,97 @@ json small_description(const json& fixture) {
   return description;
 }
 
+// The same for WordPiece, with what BERT has around it.
+json small_bert() {
+  return json::parse(R"json({"added_tokens": [
+    {"id": 0, "content": "[CLS]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+    "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+      "lowercase": true},
+    "pre_tokenizer": {"type": "BertPreTokenizer"},
+    "post_processor": {"type": "TemplateProcessing",
+      "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+      "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+      "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [0], "tokens": ["[CLS]"]}}},
+    "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+    "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+      "vocab": {"[CLS]": 0, "[UNK]": 1, "i": 2, "##t": 3, "s": 4, "a": 5, "1": 6, "##23": 7, "e": 8}}})json");
+}
+
+// And for SentencePiece's BPE as tokenizer.json has it.
+json small_llama() {
+  return json::parse(R"json({"added_tokens": [
+    {"id": 0, "content": "<s>", "single_word": false, "lstrip": true, "rstrip": false, "normalized": true, "special": true}],
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"},
+      {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+    "pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": true},
+    "post_processor": null,
+    "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+      {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+    "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+      "vocab": {"<s>": 0, "<unk>": 1, "\u2581": 2, "i": 3, "t": 4, "it": 5, "\u2581it": 6, "<0xC3>": 7, "<0xA9>": 8},
+      "merges": [["i", "t"], ["\u2581", "it"]]}})json");
+}
+
 TEST(TokenizerFuzzTest, DamagedBytes) {
-  const std::string original = small_description(testing::read_fixture("cases.json")).dump();
   testing::Mutator mutator(20240601);
-  int loaded = 0;
-  for (int i = 0; i < 1500; ++i) {
-    // Parsing is the checkpoint reader's business; what it lets through comes here.
-    json description = json::parse(mutator.mutate(original), nullptr, false);
-    if (!description.is_discarded()) {
-      expect_survives(std::move(description), mutator.what(), loaded);
+  for (const json& description : {small_description(testing::read_fixture("cases.json")), small_bert(), small_llama()}) {
+    const std::string original = description.dump();
+    int loaded = 0;
+    for (int i = 0; i < 1500; ++i) {
+      // Parsing is the checkpoint reader's business; what it lets through comes here.
+      json damaged = json::parse(mutator.mutate(original), nullptr, false);
+      if (!damaged.is_discarded()) {
+        expect_survives(std::move(damaged), mutator.what(), loaded);
+      }
     }
+    EXPECT_GT(loaded, 20);  // else the mutations are too rough to test anything
   }
-  EXPECT_GT(loaded, 20);  // else the mutations are too rough to test anything
 }
 
 // Damage that leaves JSON whole: a value somewhere in the tree becomes another value.
 TEST(TokenizerFuzzTest, DamagedValues) {
-  const json original = small_description(testing::read_fixture("cases.json"));
-  const json values[] = {nullptr,
-                         true,
-                         -1,
-                         0,
-                         0.5,
-                         18446744073709551615ULL,
-                         2147483647,
-                         "",
-                         "ByteLevel",
-                         "Sequence",
-                         "(",
-                         "(a+)+$",
-                         json::array(),
-                         json::object(),
-                         json::array({1, "x"}),
-                         original["pre_tokenizer"],
-                         std::string(5000, 'a'),
-                         "\u0000"};
   Random random{7};
-  int loaded = 0;
-  for (int i = 0; i < 1500; ++i) {
-    json description = original;
-    json* node = &description;
-    std::string path;
-    while (node->is_structured() && !node->empty() && (path.empty() || random.below(4) != 0)) {
-      auto child = node->begin();
-      std::advance(child, static_cast<std::ptrdiff_t>(random.below(node->size())));
-      path += node->is_object() ? "/" + child.key() : "/*";
-      node = &*child;
+  for (const json& original : {small_description(testing::read_fixture("cases.json")), small_bert(), small_llama()}) {
+    const json values[] = {nullptr,
+                           true,
+                           -1,
+                           0,
+                           0.5,
+                           18446744073709551615ULL,
+                           2147483647,
+                           "",
+                           "ByteLevel",
+                           "Metaspace",
+                           "Sequence",
+                           "(",
+                           "(a+)+$",
+                           json::array(),
+                           json::object(),
+                           json::array({1, "x"}),
+                           original["pre_tokenizer"],
+                           original["decoder"],
+                           std::string(5000, 'a'),
+                           "\u0000"};
+    int loaded = 0;
+    for (int i = 0; i < 1500; ++i) {
+      json description = original;
+      json* node = &description;
+      std::string path;
+      while (node->is_structured() && !node->empty() && (path.empty() || random.below(4) != 0)) {
+        auto child = node->begin();
+        std::advance(child, static_cast<std::ptrdiff_t>(random.below(node->size())));
+        path += node->is_object() ? "/" + child.key() : "/*";
+        node = &*child;
+      }
+      if (random.below(6) == 0 && node->is_structured()) {
+        node->clear();
+      } else {
+        *node = values[random.below(std::size(values))];
+      }
+      expect_survives(std::move(description), path, loaded);
     }
-    if (random.below(6) == 0 && node->is_structured()) {
-      node->clear();
-    } else {
-      *node = values[random.below(std::size(values))];
-    }
-    expect_survives(std::move(description), path, loaded);
+    EXPECT_GT(loaded, 100);
   }
-  EXPECT_GT(loaded, 100);
 }
 
 TEST(TokenizerFuzzTest, DeepNesting) {

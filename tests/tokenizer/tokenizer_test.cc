@@ -3,6 +3,7 @@
 #include "hedgehog/tokenizer/tokenizer.h"
 
 #include "hedgehog/base/error.h"
+#include "tests/tokenizer/comparison.h"
 #include "tests/tokenizer/fixtures.h"
 #include "tests/tokenizer/mixed_text.h"
 
@@ -14,34 +15,9 @@ namespace hedgehog {
 namespace {
 
 using nlohmann::json;
-using testing::Fingerprint;
+using testing::fingerprint_of;
 using testing::MixedText;
-
-std::string hex(const Fingerprint& fingerprint) {
-  return fmt::format("{:016x}", fingerprint.value);
-}
-
-std::string fingerprint_of(std::string_view bytes) {
-  Fingerprint fingerprint;
-  for (const char byte : bytes) {
-    fingerprint.add(static_cast<unsigned char>(byte));
-  }
-  return hex(fingerprint);
-}
-
-std::string fingerprint_of(const std::vector<std::int32_t>& ids) {
-  Fingerprint fingerprint;
-  for (const std::int32_t id : ids) {
-    fingerprint.add(static_cast<std::uint64_t>(id));
-  }
-  return hex(fingerprint);
-}
-
-// The decoded bytes may end a token inside a character; the library replaces what is broken.
-std::string repaired(const std::string& bytes) {
-  std::string buffer;
-  return std::string(replace_broken_utf8(bytes, buffer));
-}
+using testing::repaired;
 
 std::unique_ptr<Tokenizer> tokenizer_named(const std::string& name) {
   return make_tokenizer(testing::source_of(testing::read_fixture(name + ".json")));
@@ -112,15 +88,7 @@ TEST(TokenizerTest, EqualsLibraryGpt2) {
 TEST(TokenizerTest, EqualsLibraryInEveryOption) {
   const json fixture = testing::read_fixture("cases.json");
   for (const json& entry : fixture["cases"]) {
-    json description = fixture["base"];
-    for (const auto& [part, value] : entry["patch"].items()) {
-      if (part == "model") {
-        description["model"].update(value["$model"]);
-      } else {
-        description[part] = value;
-      }
-    }
-    const auto tokenizer = make_tokenizer(testing::source_of(description));
+    const auto tokenizer = make_tokenizer(testing::source_of(testing::patched(fixture["base"], entry["patch"])));
     for (std::size_t i = 0; i < fixture["texts"].size(); ++i) {
       const auto where = entry["name"].get<std::string>() + ": " + fixture["texts"][i].dump();
       const json& run = entry["runs"][i];
@@ -235,11 +203,13 @@ TEST(TokenizerTest, UnknownKindsAreNamed) {
     description[part] = std::move(value);
     return description;
   };
-  expect_error(with("model", {{"type", "WordPiece"}}), "WordPiece");
-  expect_error(with("normalizer", {{"type", "Lowercase"}}), "Lowercase");
-  expect_error(with("pre_tokenizer", {{"type", "Metaspace"}}), "Metaspace");
-  expect_error(with("pre_tokenizer", nullptr), "ByteLevel");
-  expect_error(with("decoder", {{"type", "WordPiece"}}), "WordPiece");
+  expect_error(with("model", {{"type", "Unigram"}}), "Unigram");
+  expect_error(with("model", {{"type", "WordPiece"}}), "ByteLevel");
+  expect_error(with("normalizer", {{"type", "Precompiled"}}), "Precompiled");
+  expect_error(with("pre_tokenizer", {{"type", "UnicodeScripts"}}), "UnicodeScripts");
+  expect_error(with("decoder", {{"type", "CTC"}}), "CTC");
+  expect_error(with("decoder", {{"type", "Sequence"}, {"decoders", {{{"type", "Fuse"}}, {{"type", "ByteLevel"}}}}}),
+               "ByteLevel");
   expect_error(with("post_processor", {{"type", "Other"}}), "Other");
   json bad_merge = base;
   bad_merge["model"]["merges"].push_back({"a", "not in the vocabulary"});
