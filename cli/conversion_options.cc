@@ -6,6 +6,8 @@
 #include "hedgehog/base/sha256.h"
 #include "hedgehog/inference/self_text.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -43,8 +45,15 @@ void add_attention_options(CLI::App& verb, ConversionOptions& options) {
       ->capture_default_str()
       ->each([&options](const std::string&) { options.attention_given = true; })
       ->group(group);
-  verb.add_option("--map", config.feature_map, "feature map")
-      ->check(CLI::IsMember(feature_map_names()))
+  verb.add_option("--map", config.feature_map, fmt::format("feature map: {}", fmt::join(feature_map_names(), ", ")))
+      ->check([](const std::string& name) -> std::string {
+        try {
+          feature_map_named(name);
+          return {};
+        } catch (const Error& error) {
+          return error.what();
+        }
+      })
       ->capture_default_str()
       ->group(group);
   add_count(verb, "--map-dim", config.feature_dim, 0, "rows of the map's matrix, 0 for the head's dimension", group,
@@ -91,7 +100,7 @@ void add_finetuning_options(CLI::App& verb, ConversionOptions& options) {
       ->each([&options](const std::string&) { options.lora_rank_given = true; });
   add_factor(verb, "--lora-alpha", config.lora_alpha, "its scale, divided by the rank", group)
       ->each([&options](const std::string&) { options.lora_alpha_given = true; });
-  verb.add_option("--lora-targets", config.lora_targets, "among q,k,v,o,gate,up,down")
+  verb.add_option("--lora-targets", config.lora_targets, "among q,k,v,o,gate,up,down; a model without gates leaves that out")
       ->delimiter(',')
       ->check(CLI::IsMember({"q", "k", "v", "o", "gate", "up", "down"}))
       ->each([&options](const std::string&) { options.lora_targets_given = true; })
@@ -248,7 +257,7 @@ nlohmann::json describe(const ConversionConfig& config, const ConversionJob& job
 void keep_attention(const ConversionOptions& options, ConversionConfig& config, const ConversionJob& job) {
   const AttentionKind wanted = config.attention.kind;
   config.keep_softmax.clear();
-  const std::vector<LlamaLayer>& layers = job.loaded.model.layers();
+  const std::vector<DecoderLayer>& layers = job.loaded.model.layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const AttentionConfig& installed = layers[i].attention.config();
     if (installed.kind == AttentionKind::kSoftmax) {
@@ -270,9 +279,9 @@ bool full_weights(const ConversionJob& job, const ConversionConfig& config) {
   return has_full_weights(job.loaded) || (config.finetuning.kind == FinetuningKind::kFull && config.finetuning.tokens > 0);
 }
 
-Llama softmax_model(const ConversionJob& job, const ConversionConfig& config) {
+Decoder softmax_model(const ConversionJob& job, const ConversionConfig& config) {
   if (job.converted && is_export(job.loaded)) return base_model(job.loaded, job.loaded.model.dtype());
-  if (full_weights(job, config)) return Llama(job.loaded.checkpoint, job.loaded.model.dtype());
+  if (full_weights(job, config)) return Decoder(job.loaded.checkpoint, job.loaded.model.dtype());
   return job.loaded.model.teacher();
 }
 

@@ -3,7 +3,6 @@
 #include "hedgehog/attention/feature_map.h"
 #include "hedgehog/attention/running_maximum.h"
 #include "hedgehog/base/error.h"
-#include "hedgehog/base/random.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -21,19 +20,6 @@ constexpr double kGateBias = 4;
 // The bias moves this much faster than it is stored, for a learning rate that suits the maps.
 constexpr double kGateRate = 10;
 
-// Maps at the start, [heads, rows, dim]: the identity, then, for a feature dimension above D, rotations of it: rows of zeros
-// would be alike and stay alike. All heads get the same, so that φ(q)·φ(k) grows with q·k.
-at::Tensor initial_maps(std::int64_t heads, std::int64_t rows, std::int64_t dim) {
-  std::vector<at::Tensor> blocks{at::eye(std::min(rows, dim), dim)};
-  Random random{static_cast<std::uint64_t>(dim), 0};
-  for (std::int64_t row = dim; row < rows; row += dim) {
-    const auto noise = at::empty({dim, dim}, at::kDouble);
-    for (std::int64_t i = 0; i < dim * dim; ++i) noise.mutable_data_ptr<double>()[i] = random.uniform() + random.uniform() - 1;
-    blocks.push_back(std::get<0>(at::linalg_qr(noise)).narrow(0, 0, std::min(dim, rows - row)).to(at::kFloat));
-  }
-  return at::cat(blocks).unsqueeze(0).repeat({heads, 1, 1});
-}
-
 void check_key_count(const AttentionInput& input) {
   const auto& count = input.key_count;
   check(!count.defined() || (count.dim() == 1 && count.size(0) == input.k.size(0) && !count.is_floating_point()),
@@ -50,7 +36,7 @@ void check_config(const AttentionConfig& config) {
         "attention: window {}, sinks {} and feature dimension {} must not be negative", config.window, config.sinks,
         config.feature_dim);
   if (config.kind == AttentionKind::kSoftmax) return;
-  check_feature_map(config.feature_map);
+  feature_map_named(config.feature_map);
   check(config.kind == AttentionKind::kHybrid || (config.window == 0 && config.sinks == 0),
         "attention: linear attention has no window and no sinks; \"hybrid\" has");
   check(config.kind == AttentionKind::kLinear || config.window > 0 || config.sinks > 0,
@@ -74,14 +60,13 @@ std::string to_string(AttentionKind kind) {
 
 Attention::Attention(const AttentionConfig& config, std::int64_t heads, std::int64_t kv_heads, std::int64_t dim,
                      std::int64_t hidden)
-    : config_(config), heads_(heads), kv_heads_(kv_heads), dim_(dim) {
+    : config_(config), heads_(heads), kv_heads_(kv_heads), dim_(dim), hidden_(hidden) {
   check_config(config);
   if (config.kind == AttentionKind::kSoftmax) return;
   const std::int64_t rows = config.feature_dim > 0 ? config.feature_dim : dim;
-  q_weight_ = initial_maps(heads, rows, dim);
-  q_bias_ = at::zeros({heads, rows});
-  k_weight_ = initial_maps(kv_heads, rows, dim);
-  k_bias_ = at::zeros({kv_heads, rows});
+  map_ = feature_map_named(config.feature_map);
+  q_map_ = initial_weights(map_, heads, rows, dim);
+  k_map_ = initial_weights(map_, kv_heads, rows, dim);
   if (hybrid()) {
     mix_weight_ = at::zeros({heads, dim});
     mix_bias_ = at::zeros({heads});
@@ -97,10 +82,12 @@ std::vector<std::pair<std::string, at::Tensor*>> Attention::parameters() {
   const auto add = [&](const char* name, at::Tensor& x) {
     if (x.defined()) all.emplace_back(name, &x);
   };
-  add("q_map.weight", q_weight_);
-  add("q_map.bias", q_bias_);
-  add("k_map.weight", k_weight_);
-  add("k_map.bias", k_bias_);
+  if (map_.map != nullptr && map_.learns()) {
+    add("q_map.weight", q_map_.weight);
+    add("q_map.bias", q_map_.bias);
+    add("k_map.weight", k_map_.weight);
+    add("k_map.bias", k_map_.bias);
+  }
   add("mix.weight", mix_weight_);
   add("mix.bias", mix_bias_);
   add("gate.weight", gate_weight_);
@@ -116,9 +103,19 @@ at::Tensor Attention::log_gate(const AttentionInput& input) const {
   return at::log_sigmoid(logits).transpose(1, 2);
 }
 
-Attention::KeyFeatures Attention::key_features(const AttentionInput& input) const {
-  auto features = feature_map(config_.feature_map, input.k, k_weight_, k_bias_);
-  return {features.phi, features.log_scale, log_gate(input)};
+Features Attention::query_features(const at::Tensor& q, const at::Tensor& positions) const {
+  return features_of(map_, q, q_map_.weight, q_map_.bias, positions);
+}
+
+Features Attention::key_features(const at::Tensor& k, const at::Tensor& positions) const {
+  return features_of(map_, k, k_map_.weight, k_map_.bias, positions);
+}
+
+at::Tensor Attention::positions(const AttentionInput& input, std::int64_t first) const {
+  if (!map_.map->positions) return {};
+  const auto rows =
+      at::arange(first, first + input.k.size(2), input.k.options().dtype(at::kLong).requires_grad(false)).unsqueeze(0);
+  return input.segment_start.defined() ? rows - input.segment_start : rows;
 }
 
 at::Tensor Attention::mixing(const at::Tensor& q) const {
@@ -147,8 +144,8 @@ OperatorInput Attention::featureless_input(const AttentionInput& input) const {
 OperatorInput Attention::operator_input(const AttentionInput& input) const {
   auto call = featureless_input(input);
   if (config_.kind == AttentionKind::kSoftmax) return call;
-  const auto queries = feature_map(config_.feature_map, input.q, q_weight_, q_bias_);
-  const auto keys = feature_map(config_.feature_map, input.k, k_weight_, k_bias_);
+  const auto places = positions(input, 0);
+  const auto queries = query_features(input.q, places), keys = key_features(input.k, places);
   call.phi_q = queries.phi;
   call.phi_k = keys.phi;
   if (!keys.log_scale.defined()) return call;
@@ -165,15 +162,15 @@ OperatorInput Attention::operator_input(const AttentionInput& input) const {
 }
 
 OperatorMap Attention::operator_map() const {
-  return {activation_of(config_.feature_map), q_weight_, q_bias_, k_weight_, k_bias_, {}};
+  return {*map_.map->activation, q_map_.weight, q_map_.bias, k_map_.weight, k_map_.bias, {}};
 }
 
 OperatorInput Attention::mapped_input(const AttentionInput& input) const {
+  if (config_.kind == AttentionKind::kSoftmax || !map_.map->activation) return operator_input(input);
   auto call = featureless_input(input);
-  if (config_.kind == AttentionKind::kSoftmax) return call;
   call.map = operator_map();
   if (call.map.activation != kernels::Activation::kExp) return call;
-  const auto log_scales = key_log_scales(input.k, k_weight_, k_bias_);
+  const auto log_scales = key_log_scales(input.k, k_map_.weight, k_map_.bias);
   if (!config_.causal) {
     call.map.k_reference = document_maximum(log_scales, input.segment_start, input.key_count);
     return call;
@@ -250,10 +247,12 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
     loss.cross_entropy = mean(output.cross_entropy);
     loss.kl = loss.cross_entropy - mean(output.entropy);
     softmax_output = output.teacher;
-    add_root(q_weight_, output.map.q_weight);
-    add_root(q_bias_, output.map.q_bias);
-    add_root(k_weight_, output.map.k_weight);
-    add_root(k_bias_, output.map.k_bias);
+    add_root(call.map.q_weight, output.map.q_weight);
+    add_root(call.map.q_bias, output.map.q_bias);
+    add_root(call.map.k_weight, output.map.k_weight);
+    add_root(call.map.k_bias, output.map.k_bias);
+    add_root(call.phi_q, output.phi_q);
+    add_root(call.phi_k, output.phi_k);
     add_root(call.row_log_scale, output.row_log_scale);
     add_root(call.log_gate, output.log_gate);
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hedgehog/attention/attention_operator.h"
+#include "hedgehog/attention/feature_map.h"
 
 #include <ATen/core/Tensor.h>
 
@@ -23,7 +24,7 @@ std::string to_string(AttentionKind kind);
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::kSoftmax;
   std::string feature_map = "hedgehog-softmax";  // a name of attention/feature_map.h
-  std::int64_t feature_dim = 0;                  // M, rows of W; 0 means D. F = 2·M for the Hedgehog maps
+  std::int64_t feature_dim = 0;                  // M, rows of W; 0 means D. F = 2·M for the Hedgehog maps, M for t2r
   std::int64_t window = 0;  // softmax: 0 means all keys (Mistral sets it); hybrid: exact keys, the own one counted
   std::int64_t sinks = 0;   // hybrid: the document's first keys, kept exact
   bool gate = false;        // scalar decay gate γ_i = σ(w·x_i/√hidden + 10 b) on the state, one per key/value head
@@ -68,6 +69,8 @@ class Attention {
   Attention(const AttentionConfig& config, std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, std::int64_t hidden);
 
   const AttentionConfig& config() const { return config_; }
+  /// A new one of the same heads.
+  Attention with_config(const AttentionConfig& config) const { return {config, heads_, kv_heads_, dim_, hidden_}; }
 
   /// [batch, heads, length, dim] in the dtype of q. Differentiable in q, k, v, x and the weights. O(length) memory, but for
   /// bidirectional softmax of packed documents. Rows of padding get the output of a query there; without any key it is 0.
@@ -99,15 +102,15 @@ class Attention {
                            std::int64_t teacher_window = 0);
 
  private:
-  // Keys as the state takes them, before the running maximum: φ divided by exp of its own log scale.
-  struct KeyFeatures {
-    at::Tensor phi, log_scale, log_gate;
-  };
-  KeyFeatures key_features(const AttentionInput& input) const;
+  // φ divided by exp of its own log scale.
+  Features query_features(const at::Tensor& q, const at::Tensor& positions) const;
+  Features key_features(const at::Tensor& k, const at::Tensor& positions) const;
+  // Places in the document [batch or 1, length] of rows that begin at `first`; undefined where the map does not need them.
+  at::Tensor positions(const AttentionInput& input, std::int64_t first) const;
   at::Tensor log_gate(const AttentionInput& input) const;  // log γ [batch, kv_heads, length], undefined without a gate
   OperatorInput featureless_input(const AttentionInput& input) const;  // operator_input() without φ
   OperatorMap operator_map() const;
-  // operator_input(), with the map left to the kernel.
+  // operator_input(), with the map left to the kernel where that knows it.
   OperatorInput mapped_input(const AttentionInput& input) const;
   // [batch, heads, length]: ℓ_i = w·q_i/√D + b, the log of the linear part's factor beside exact keys. Softmax's mass on far
   // keys, Σ_j exp(q_i·k_j/√D), grows with q_i·mean(k); maps of softmax form have no such scale of their own.
@@ -118,10 +121,11 @@ class Attention {
   bool hybrid() const { return config_.kind == AttentionKind::kHybrid; }
 
   AttentionConfig config_;
-  std::int64_t heads_, kv_heads_, dim_;
-  at::Tensor q_weight_, q_bias_, k_weight_, k_bias_;  // [heads, M, D], [heads, M]; [kv_heads, M, D], [kv_heads, M]
-  at::Tensor mix_weight_, mix_bias_;                  // [heads, D], [heads]: see mixing() (hybrid)
-  at::Tensor gate_weight_, gate_bias_;                // [kv_heads, hidden], [kv_heads]
+  std::int64_t heads_, kv_heads_, dim_, hidden_;
+  FeatureMap map_;
+  MapWeights q_map_, k_map_;            // of `heads` and of `kv_heads` heads
+  at::Tensor mix_weight_, mix_bias_;    // [heads, D], [heads]: see mixing() (hybrid)
+  at::Tensor gate_weight_, gate_bias_;  // [kv_heads, hidden], [kv_heads]
 };
 
 }  // namespace hedgehog

@@ -54,7 +54,9 @@ AttentionWeights operator_weights(const OperatorInput& input, const std::vector<
     total = exact_part + linear_part;
   }
   const auto sum = total.sum(-1, true);
-  const auto inverse = at::where(sum.gt(0), sum.clamp_min(dtype == at::kDouble ? 1e-300 : 1e-37).reciprocal(), zero);
+  // Below 0 where features are.
+  const auto some = sum.abs().gt(dtype == at::kDouble ? 1e-300 : 1e-37);
+  const auto inverse = at::where(some, at::where(some, sum, at::ones({}, dtype)).reciprocal(), zero);
   AttentionWeights result;
   result.weights = total * inverse;
   result.linear_share = linear ? (linear_part * inverse).sum(-1) : at::zeros_like(sum.squeeze(-1));

@@ -54,7 +54,7 @@ OperatorInput with_features(OperatorInput call) {
 at::Tensor normalised(const at::Tensor& sums) {
   const std::int64_t dim = sums.size(-1) - 1;
   const auto sum = sums.narrow(-1, dim, 1);
-  const auto some = sum.gt(0);
+  const auto some = sum.ne(0);
   return at::where(some, sums.narrow(-1, 0, dim) / at::where(some, sum, at::ones({}, sum.options())),
                    at::zeros({}, sum.options()));
 }

@@ -1,6 +1,5 @@
 // The chunked and recurrent forms of attention/attention.h: rows that continue a state of fixed size.
 #include "hedgehog/attention/attention.h"
-#include "hedgehog/attention/feature_map.h"
 #include "hedgehog/attention/running_maximum.h"
 #include "hedgehog/base/error.h"
 
@@ -97,15 +96,22 @@ at::Tensor Attention::continue_softmax(AttentionState& state, const AttentionInp
 
 at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInput& input) const {
   const std::int64_t rows = input.q.size(2), held = state.window_k.defined() ? state.window_k.size(2) : 0, total = held + rows;
-  // The kernel maps, but for the exp map of a few rows: its window's features are kept with their own log scales.
-  const bool exp = activation_of(config_.feature_map) == kernels::Activation::kExp;
-  const bool mapped = !exp || rows >= std::max(kMappedRows, config_.window);
-  const auto fresh = mapped ? KeyFeatures{{}, exp ? key_log_scales(input.k, k_weight_, k_bias_) : at::Tensor(), log_gate(input)}
-                            : key_features(input);
-  const auto queries = mapped ? Features{} : feature_map(config_.feature_map, input.q, q_weight_, q_bias_);
-  const auto own_phi = mapped ? at::Tensor() : joined(state.window_phi, fresh.phi);
-  const auto own_scale = fresh.log_scale.defined() ? joined(state.window_log_scale, fresh.log_scale) : at::Tensor();
-  const auto own_gate = fresh.log_gate.defined() ? joined(state.window_log_gate, fresh.log_gate) : at::Tensor();
+  // The kernel maps what it knows, but for the exp map of a few rows: its window's features are kept with their own log scales.
+  const auto activation = map_.map->activation;
+  const bool exp = activation == kernels::Activation::kExp;
+  const bool mapped = activation && (!exp || rows >= std::max(kMappedRows, config_.window));
+  const auto places = positions(input, state.position);
+  Features keys, queries;
+  if (!mapped) {
+    keys = key_features(input.k, places);
+    queries = query_features(input.q, places);
+  } else if (exp) {
+    keys.log_scale = key_log_scales(input.k, k_map_.weight, k_map_.bias);
+  }
+  const auto gate = log_gate(input);
+  const auto own_phi = mapped ? at::Tensor() : joined(state.window_phi, keys.phi);
+  const auto own_scale = keys.log_scale.defined() ? joined(state.window_log_scale, keys.log_scale) : at::Tensor();
+  const auto own_gate = gate.defined() ? joined(state.window_log_gate, gate) : at::Tensor();
 
   OperatorInput call;
   call.q = input.q;
@@ -161,8 +167,7 @@ at::Tensor Attention::continue_linear(AttentionState& state, const AttentionInpu
     state.window_v = kept(call.v, more.absorb_end, total);
     state.window_phi = kept(own_phi, more.absorb_end, total);
     if (exp && mapped) {
-      state.window_phi =
-          feature_map(config_.feature_map, input.k.slice(2, more.absorb_end - held, rows), k_weight_, k_bias_).phi;
+      state.window_phi = key_features(input.k.slice(2, more.absorb_end - held, rows), {}).phi;
     }
     state.window_log_scale = kept(own_scale, more.absorb_end, total);
     state.window_log_gate = kept(own_gate, more.absorb_end, total);

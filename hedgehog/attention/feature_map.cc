@@ -2,97 +2,119 @@
 
 #include "hedgehog/attention/parallel.h"
 #include "hedgehog/base/error.h"
+#include "hedgehog/base/random.h"
 #include "hedgehog/kernels/feature_map.h"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <array>
+#include <charconv>
+#include <cmath>
 
 namespace hedgehog {
 namespace {
 
-struct FeatureMapEntry {
-  const char* name;
-  kernels::Activation activation;
-};
+using kernels::Activation;
+using maps::Weights;
 
-constexpr std::array kFeatureMaps = {
-    FeatureMapEntry{"hedgehog-softmax", kernels::Activation::kSplitSoftmax},
-    FeatureMapEntry{"hedgehog-exp", kernels::Activation::kExp},
-    FeatureMapEntry{"hedgehog-joint", kernels::Activation::kJointSoftmax},
-};
-
-const FeatureMapEntry* find(const std::string& name) {
-  for (const auto& entry : kFeatureMaps) {
-    if (entry.name == name) return &entry;
-  }
-  return nullptr;
+std::int64_t once(std::int64_t rows) {
+  return rows;
+}
+std::int64_t twice(std::int64_t rows) {
+  return 2 * rows;
+}
+std::int64_t of_second_order(std::int64_t rows) {
+  return 1 + rows + rows * (rows + 1) / 2;
 }
 
-// Rows that are worth a thread of their own: a few microseconds of work.
-constexpr std::int64_t kRowGrain = 64;
-
-// u [..., M] to (φ [..., 2M], log scale [...]).
-class ActivationFunction : public torch::autograd::Function<ActivationFunction> {
- public:
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const at::Tensor& input,
-                                                std::int64_t activation) {
-    const auto u = input.contiguous();
-    auto sizes = u.sizes().vec();
-    const std::int64_t width = sizes.back(), rows = width > 0 ? u.numel() / width : 0;
-    auto log_scale = at::zeros(at::IntArrayRef(sizes.data(), sizes.size() - 1), u.options());
-    sizes.back() = 2 * width;
-    auto phi = at::empty(sizes, u.options());
-    kernels::activate(static_cast<kernels::Activation>(activation), rows, width, u.const_data_ptr<float>(),
-                      phi.mutable_data_ptr<float>(), log_scale.mutable_data_ptr<float>(), torch_threads(kRowGrain));
-    context->saved_data["activation"] = activation;
-    context->save_for_backward({phi});
-    context->mark_non_differentiable({log_scale});
-    return {phi, log_scale};
-  }
-
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 torch::autograd::variable_list gradients) {
-    const auto phi = context->get_saved_variables()[0];
-    const auto gradient = gradients[0].contiguous();
-    auto sizes = phi.sizes().vec();
-    const std::int64_t width = sizes.back() / 2, rows = width > 0 ? phi.numel() / (2 * width) : 0;
-    sizes.back() = width;
-    auto u_gradient = at::empty(sizes, phi.options());
-    kernels::activate_backward(static_cast<kernels::Activation>(context->saved_data["activation"].toInt()), rows, width,
-                               phi.const_data_ptr<float>(), gradient.const_data_ptr<float>(),
-                               u_gradient.mutable_data_ptr<float>(), torch_threads(kRowGrain));
-    return {u_gradient, {}};
-  }
+constexpr std::array kMaps = {
+    maps::Map{"hedgehog-softmax", Weights::kLearned, twice, maps::split_softmax, Activation::kSplitSoftmax},
+    maps::Map{"hedgehog-exp", Weights::kLearned, twice, maps::exp_pair, Activation::kExp, /*log_scaled=*/true},
+    maps::Map{"hedgehog-joint", Weights::kLearned, twice, maps::joint_softmax, Activation::kJointSoftmax},
+    maps::Map{"t2r", Weights::kLearned, once, maps::relu},
+    maps::Map{"elu", Weights::kNone, once, maps::one_plus_elu},
+    maps::Map{"relu", Weights::kNone, once, maps::relu},
+    maps::Map{"identity", Weights::kNone, once, maps::identity},
+    maps::Map{.name = "exp",
+              .weights = Weights::kNone,
+              .features = once,
+              .apply = maps::exponential,
+              .log_scaled = true,
+              .number = 1},
+    maps::Map{.name = "performer",
+              .weights = Weights::kFixed,
+              .features = once,
+              .apply = maps::positive_random,
+              .log_scaled = true,
+              .weight = maps::orthogonal_rows},
+    maps::Map{.name = "cosformer",
+              .weights = Weights::kNone,
+              .features = twice,
+              .apply = maps::cosine_reweighted,
+              .positions = true,
+              .number = 1024},
+    maps::Map{.name = "taylor", .weights = Weights::kNone, .features = of_second_order, .apply = maps::second_order},
 };
+
+// The number that follows `prefix` and a hyphen in `name`; 0: there is none that is above 0 and finite.
+double number_after(const std::string& name, const std::string& prefix) {
+  if (name.size() <= prefix.size() + 1 || name.compare(0, prefix.size(), prefix) != 0 || name[prefix.size()] != '-') return 0;
+  double number = 0;
+  const char* end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data() + prefix.size() + 1, end, number);
+  return error == std::errc() && stop == end && std::isfinite(number) && number > 0 ? number : 0;
+}
+
+// [heads, rows, dim]: the identity, then, for a feature dimension above D, rotations of it: rows of zeros would be alike and
+// stay alike. All heads get the same, so that φ(q)·φ(k) grows with q·k.
+at::Tensor identity_rows(std::int64_t heads, std::int64_t rows, std::int64_t dim) {
+  std::vector<at::Tensor> blocks{at::eye(std::min(rows, dim), dim)};
+  Random random{static_cast<std::uint64_t>(dim), 0};
+  for (std::int64_t row = dim; row < rows; row += dim) {
+    const auto noise = at::empty({dim, dim}, at::kDouble);
+    for (std::int64_t i = 0; i < dim * dim; ++i) noise.mutable_data_ptr<double>()[i] = random.uniform() + random.uniform() - 1;
+    blocks.push_back(std::get<0>(at::linalg_qr(noise)).narrow(0, 0, std::min(dim, rows - row)).to(at::kFloat));
+  }
+  return at::cat(blocks).unsqueeze(0).repeat({heads, 1, 1});
+}
 
 }  // namespace
 
 std::vector<std::string> feature_map_names() {
   std::vector<std::string> names;
-  for (const auto& entry : kFeatureMaps) names.emplace_back(entry.name);
+  for (const auto& map : kMaps) names.push_back(map.number > 0 ? fmt::format("{}-{}", map.name, map.number) : map.name);
   return names;
 }
 
-void check_feature_map(const std::string& name) {
-  check(find(name) != nullptr, "feature map \"{}\" is not known; there are: {}", name, fmt::join(feature_map_names(), ", "));
+FeatureMap feature_map_named(const std::string& name) {
+  for (const auto& map : kMaps) {
+    if (map.name == name) return {&map, map.number};
+    if (map.number == 0) continue;
+    if (const double number = number_after(name, map.name); number > 0) return {&map, number};
+  }
+  fail("feature map \"{}\" is not known; there are: {}", name, fmt::join(feature_map_names(), ", "));
 }
 
-kernels::Activation activation_of(const std::string& name) {
-  check_feature_map(name);
-  return find(name)->activation;
+MapWeights initial_weights(const FeatureMap& map, std::int64_t heads, std::int64_t rows, std::int64_t dim) {
+  if (map.map->weights == Weights::kNone) {
+    check(rows == dim, "feature map \"{}\" has no weights, so its feature dimension is the head's, {}, not {}", map.map->name,
+          dim, rows);
+    return {};
+  }
+  return {map.learns() ? identity_rows(heads, rows, dim) : map.map->weight(heads, rows, dim), at::zeros({heads, rows})};
 }
 
-Features feature_map(const std::string& name, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const kernels::Activation activation = activation_of(name);
-  const auto u = at::matmul(x.to(at::kFloat), weight.transpose(-1, -2)) + bias.unsqueeze(-2);  // [batch, heads, length, M]
-  auto outputs = ActivationFunction::apply(u, static_cast<std::int64_t>(activation));
-  Features features{outputs[0], {}};
-  if (activation == kernels::Activation::kExp) features.log_scale = outputs[1];
-  return features;
+Features features_of(const FeatureMap& map, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                     const at::Tensor& positions) {
+  maps::MapRows rows;
+  rows.x = x.to(at::kFloat);
+  rows.u = weight.defined() ? at::matmul(rows.x, weight.transpose(-1, -2)) + bias.unsqueeze(-2) : rows.x;
+  if (map.map->positions) rows.positions = positions.to(at::kFloat).unsqueeze(1).unsqueeze(-1);
+  rows.number = map.number;
+  return map.map->apply(rows);
 }
 
 at::Tensor key_log_scales(const at::Tensor& k, const at::Tensor& weight, const at::Tensor& bias) {

@@ -10,8 +10,10 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <string>
 
 namespace hedgehog {
@@ -27,29 +29,62 @@ using testing::relative_error;
 
 constexpr std::int64_t kHeads = 4, kKeyHeads = 2, kDim = 16, kHidden = 24;
 
+// Exp and scores of exp form as they are, nothing subtracted.
 at::Tensor plain_features(const std::string& name, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  const auto u = at::matmul(x, weight.transpose(-1, -2)) + bias.unsqueeze(-2);
+  const auto u = weight.defined() ? at::matmul(x, weight.transpose(-1, -2)) + bias.unsqueeze(-2) : x;
   if (name == "hedgehog-softmax") return at::cat({u.softmax(-1), (-u).softmax(-1)}, -1);
   if (name == "hedgehog-joint") return at::cat({2 * u, -2 * u}, -1).softmax(-1);
-  return at::cat({u.exp(), (-u).exp()}, -1);
+  if (name == "hedgehog-exp") return at::cat({u.exp(), (-u).exp()}, -1);
+  if (name == "t2r" || name == "relu") return u.clamp_min(0);
+  if (name == "elu") return at::where(u.gt(0), u + 1, u.clamp_max(0).exp());
+  if (name == "identity") return u;
+  if (name == "exp-1") return u.exp();
+  if (name == "performer") {
+    const double dim = static_cast<double>(x.size(-1)), width = static_cast<double>(u.size(-1));
+    return (u - x.square().sum(-1, true) / (2 * std::sqrt(dim))).exp() / std::sqrt(width);
+  }
+  if (name == "cosformer-1024") {
+    const auto angle = at::arange(x.size(2), x.options().requires_grad(false)).unsqueeze(-1) * (M_PI / 2048);
+    return at::cat({u.clamp_min(0) * angle.cos(), u.clamp_min(0) * angle.sin()}, -1);
+  }
+  if (name == "taylor") {
+    const auto scaled = u / std::pow(static_cast<double>(u.size(-1)), 0.25);
+    std::vector<at::Tensor> columns{at::ones_like(u.select(-1, 0))};
+    for (const auto& column : scaled.unbind(-1)) columns.push_back(column);
+    std::vector<at::Tensor> squares;
+    for (std::int64_t i = 0; i < u.size(-1); ++i) {
+      for (std::int64_t j = i + 1; j < u.size(-1); ++j) columns.push_back(scaled.select(-1, i) * scaled.select(-1, j));
+      squares.push_back(scaled.select(-1, i).square() / std::sqrt(2.0));
+    }
+    columns.insert(columns.end(), squares.begin(), squares.end());
+    return at::stack(columns, -1);
+  }
+  ADD_FAILURE() << "no formula for " << name;
+  return {};
 }
 
-class FeatureMap : public ::testing::TestWithParam<std::string> {};
+class Maps : public ::testing::TestWithParam<std::string> {};
 
-TEST_P(FeatureMap, IsItsFormulaWithItsGradients) {
-  at::manual_seed(1);
+TEST_P(Maps, AreTheirFormulasWithTheirGradients) {
+  const auto map = feature_map_named(GetParam());
+  const bool weights = map.map->weights != maps::Weights::kNone;
   const auto make = [&](at::ScalarType dtype) {
     at::manual_seed(1);
-    return std::vector<at::Tensor>{at::randn({2, 3, 9, kDim}).to(dtype).requires_grad_(true),
-                                   at::randn({3, 11, kDim}).div(4).to(dtype).requires_grad_(true),
-                                   at::randn({3, 11}).to(dtype).requires_grad_(true)};
+    std::vector<at::Tensor> made{at::randn({2, 3, 9, kDim}).to(dtype).requires_grad_(true)};
+    if (!weights) return made;
+    made.push_back(at::randn({3, 11, kDim}).div(4).to(dtype).requires_grad_(true));
+    made.push_back(at::randn({3, 11}).to(dtype).requires_grad_(true));
+    return made;
   };
   auto single = make(at::kFloat), exact = make(at::kDouble);
-  const auto features = feature_map(GetParam(), single[0], single[1], single[2]);
+  const auto of = [&](const std::vector<at::Tensor>& x, std::size_t n) { return n < x.size() ? x[n] : at::Tensor(); };
+  const auto positions = at::arange(9, at::kLong).unsqueeze(0);
+  const auto features = features_of(map, single[0], of(single, 1), of(single, 2), positions);
+  EXPECT_EQ(features.phi.size(-1), map.map->features(weights ? 11 : kDim));
   auto found = features.phi;
   // The scale is held fixed in the gradient, since it cancels in use; for the comparison it is multiplied back as a constant.
   if (features.log_scale.defined()) found = found * features.log_scale.exp().unsqueeze(-1);
-  const auto expected = plain_features(GetParam(), exact[0], exact[1], exact[2]);
+  const auto expected = plain_features(GetParam(), exact[0], of(exact, 1), of(exact, 2));
   EXPECT_LE(relative_error(found.detach(), expected.detach()), 1e-5);
   const auto direction = at::randn_like(expected);
   torch::autograd::backward({expected}, {direction});
@@ -57,11 +92,63 @@ TEST_P(FeatureMap, IsItsFormulaWithItsGradients) {
   for (std::size_t n = 0; n < single.size(); ++n) EXPECT_LE(relative_error(single[n].grad(), exact[n].grad()), 1e-4) << n;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FeatureMap, ::testing::ValuesIn(feature_map_names()),
-                         [](const auto& info) { return std::string(info.param).substr(std::string("hedgehog-").size()); });
+std::string test_name(std::string name) {
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
 
-TEST(FeatureMap, UnknownNameIsAnError) {
-  EXPECT_THROW(check_feature_map("porcupine"), Error);
+INSTANTIATE_TEST_SUITE_P(All, Maps, ::testing::ValuesIn(feature_map_names()),
+                         [](const auto& info) { return test_name(info.param); });
+
+TEST(FeatureMaps, AnUnknownNameIsAnErrorThatListsTheKnown) {
+  for (const char* name : {"porcupine", "exp-", "exp-0", "exp-x", "exp--1", "exp-inf", "elu-2", ""}) {
+    try {
+      feature_map_named(name);
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("hedgehog-softmax"), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_EQ(feature_map_named("exp").number, 1);
+  EXPECT_EQ(feature_map_named("exp-0.5").number, 0.5);
+  EXPECT_EQ(feature_map_named("cosformer-300").number, 300);
+}
+
+// The weights that features give, against the functions of q·k that they stand for.
+TEST(FeatureMaps, TaylorIsTheSecondOrderOfExp) {
+  at::manual_seed(1);
+  const auto q = at::randn({1, 1, 20, 64}), k = at::randn({1, 1, 30, 64});
+  const auto map = feature_map_named("taylor");
+  const auto products = at::matmul(features_of(map, q, {}, {}).phi, features_of(map, k, {}, {}).phi.transpose(-1, -2));
+  const auto s = at::matmul(q.to(at::kDouble), k.to(at::kDouble).transpose(-1, -2)) / 8;
+  EXPECT_LE(relative_error(products, 1 + s + s.square() / 2), 1e-5);
+}
+
+TEST(FeatureMaps, PerformersFeaturesEstimateExp) {
+  at::manual_seed(1);
+  const auto q = at::randn({1, 1, 20, 16}) * 0.5, k = at::randn({1, 1, 30, 16}) * 0.5;
+  const auto map = feature_map_named("performer");
+  const auto w = initial_weights(map, 1, 4096, 16);
+  const auto a = features_of(map, q, w.weight, w.bias), b = features_of(map, k, w.weight, w.bias);
+  const auto products =
+      at::matmul(a.phi * a.log_scale.exp().unsqueeze(-1), (b.phi * b.log_scale.exp().unsqueeze(-1)).transpose(-1, -2));
+  const auto wanted = (at::matmul(q, k.transpose(-1, -2)) / 4).exp();
+  EXPECT_LE((products / wanted - 1).abs().mean().item<double>(), 0.05);
+  // Rows of a block are orthogonal.
+  const auto block = w.weight[0].narrow(0, 0, 16), gram = at::matmul(block, block.t());
+  EXPECT_LE((gram - gram.diagonal().diag()).abs().max().item<double>(), 1e-4);
+}
+
+TEST(FeatureMaps, CosFormersWeightsFallWithTheDistance) {
+  at::manual_seed(1);
+  const auto x = at::ones({1, 1, 9, 4});
+  const auto features = features_of(feature_map_named("cosformer-8"), x, {}, {}, at::arange(9, at::kLong).unsqueeze(0)).phi;
+  const auto products = at::matmul(features, features.transpose(-1, -2))[0][0];
+  for (std::int64_t i = 0; i < 9; ++i) {
+    for (std::int64_t j = 0; j < 9; ++j) {
+      EXPECT_NEAR(products[i][j].item<double>(), 4 * std::cos(M_PI * static_cast<double>(i - j) / 16), 1e-5);
+    }
+  }
 }
 
 Attention perturbed(const AttentionConfig& config, std::uint64_t seed) {
@@ -89,13 +176,21 @@ AttentionInput slice(const AttentionInput& input, std::int64_t begin, std::int64
           {}};
 }
 
+// All but the identity, whose sums may be as near to 0 as they like.
+std::vector<std::string> stable_maps() {
+  auto names = feature_map_names();
+  std::erase(names, "identity");
+  return names;
+}
+
 std::vector<AttentionConfig> every_form() {
   std::vector<AttentionConfig> configs = {{}, {.window = 7}};
-  for (const auto& map : feature_map_names()) {
+  for (const auto& map : stable_maps()) {
+    const std::int64_t width = feature_map_named(map).map->weights == maps::Weights::kNone ? 0 : 10;
     configs.push_back({.kind = AttentionKind::kLinear, .feature_map = map});
     configs.push_back({.kind = AttentionKind::kLinear, .feature_map = map, .gate = true});
     configs.push_back(
-        {.kind = AttentionKind::kHybrid, .feature_map = map, .feature_dim = 10, .window = 5, .sinks = 3, .gate = true});
+        {.kind = AttentionKind::kHybrid, .feature_map = map, .feature_dim = width, .window = 5, .sinks = 3, .gate = true});
     configs.push_back({.kind = AttentionKind::kHybrid, .feature_map = map, .window = 1});
     configs.push_back({.kind = AttentionKind::kHybrid, .feature_map = map, .window = 0, .sinks = 2});
   }
@@ -169,7 +264,10 @@ TEST(Attention, MapsInTheKernelGiveWhatFeaturesGive) {
   // operator_input() has φ as tensors, forward() leaves the maps to the kernel. Both are fp32. The gate's gradient sums
   // differences that cancel over all rows, hence its wider bound; the operator's own test holds it to fp64.
   auto forms = every_form();
-  for (const auto& name : feature_map_names()) {
+  std::erase_if(forms, [](const AttentionConfig& form) {
+    return form.kind != AttentionKind::kSoftmax && !feature_map_named(form.feature_map).map->activation;
+  });
+  for (const auto* name : {"hedgehog-softmax", "hedgehog-joint", "hedgehog-exp"}) {
     forms.push_back({.kind = AttentionKind::kLinear, .feature_map = name, .causal = false});
   }
   for (const auto& config : forms) {
@@ -212,6 +310,40 @@ TEST(Attention, MapsInTheKernelGiveWhatFeaturesGive) {
         }
       }
     }
+  }
+}
+
+TEST(Attention, IdentityDividesBySumsBelowZero) {
+  Attention attention({.kind = AttentionKind::kLinear, .feature_map = "identity"}, kHeads, kKeyHeads, kDim, kHidden);
+  auto input = random_rows(90, 6);
+  input.k = input.k * 0.1 + 1;
+  input.q = (input.q * 0.1 + 1) * at::where(at::arange(90).remainder(2).eq(0), 1.0, -1.0).to(at::kFloat).unsqueeze(-1);
+  OperatorInput plain;
+  plain.q = plain.phi_q = input.q;
+  plain.k = plain.phi_k = input.k;
+  plain.v = input.v;
+  std::vector<std::int64_t> rows(90);
+  std::iota(rows.begin(), rows.end(), 0);
+  const auto weights = operator_weights(plain, rows).weights;
+  EXPECT_NEAR(weights.sum(-1).min().item<double>(), 1, 1e-9);
+  const auto expected = at::matmul(weights, input.v.to(at::kDouble).repeat_interleave(2, 1));
+  EXPECT_LE(relative_error(attention.forward(input), expected), 1e-5);
+  AttentionState state;
+  std::vector<at::Tensor> pieces;
+  for (std::int64_t begin = 0; begin < 90; begin += 45)
+    pieces.push_back(attention.continue_from(state, slice(input, begin, begin + 45)));
+  EXPECT_LE(relative_error(at::cat(pieces, 2), expected), 1e-5);
+}
+
+// Every map in the bidirectional form, with documents: each document by itself.
+TEST(Attention, BidirectionalMapsKeepToTheirDocument) {
+  for (const auto& name : stable_maps()) {
+    const auto attention = perturbed({.kind = AttentionKind::kLinear, .feature_map = name, .causal = false}, 5);
+    auto input = random_rows(90, 6);
+    const auto first = attention.forward(slice(input, 0, 40)), second = attention.forward(slice(input, 40, 90));
+    input.segment_start = at::where(at::arange(90, at::kInt).lt(40), 0, 40).to(at::kInt).expand({2, 90});
+    EXPECT_LE(relative_error(attention.forward(input), at::cat({first, second}, 2)), 1e-5) << name;
+    EXPECT_GT(relative_error(attention.forward(random_rows(90, 6)).slice(2, 40), second), 1e-3) << name;
   }
 }
 
@@ -286,6 +418,32 @@ TEST(Attention, DistillationGradientIsTheSlopeOfItsLoss) {
   }
 }
 
+// T2R is not in the kernels, and its slopes have corners: against autograd of the definition.
+TEST(Attention, DistillationReachesMapsThatAreGivenAsFeatures) {
+  for (const bool causal : {true, false}) {
+    auto attention = perturbed({.kind = AttentionKind::kLinear, .feature_map = "t2r", .feature_dim = 40, .causal = causal}, 8);
+    const auto input = random_rows(70, 9);
+    for (auto& [name, tensor] : attention.parameters()) tensor->requires_grad_(true);
+    const auto loss = attention.distill(input, 1, 0, 1);
+    std::vector<at::Tensor> found;
+    for (auto& [name, tensor] : attention.parameters()) {
+      found.push_back(tensor->grad().clone());
+      tensor->mutable_grad() = at::Tensor();
+    }
+    std::vector<std::int64_t> rows(70);
+    std::iota(rows.begin(), rows.end(), 0);
+    const Attention softmax({.causal = causal}, kHeads, kKeyHeads, kDim, kHidden);
+    const auto p = operator_weights(softmax.operator_input(input), rows).weights;
+    const auto a = operator_weights(attention.operator_input(input), rows).weights;
+    const auto expected = -(p * a.clamp_min(1e-12).log()).sum(-1).mean();
+    EXPECT_NEAR(loss.cross_entropy, expected.item<double>(), 1e-4);
+    torch::autograd::backward({expected}, {});
+    for (std::size_t n = 0; n < found.size(); ++n) {
+      EXPECT_LE(relative_error(found[n], attention.parameters()[n].second->grad()), 1e-3) << causal << " " << n;
+    }
+  }
+}
+
 TEST(Attention, ControlsLeaveOutWhatTheySay) {
   const auto hybrid = perturbed({.kind = AttentionKind::kHybrid, .window = 8, .sinks = 2}, 2);
   const auto input = random_rows(60, 3);
@@ -321,6 +479,7 @@ TEST(Attention, SenselessConfigurationsAreErrors) {
   EXPECT_THROW(Attention({.kind = AttentionKind::kLinear, .window = 4}, 4, 2, 16, 24), Error);
   EXPECT_THROW(Attention({.kind = AttentionKind::kHybrid}, 4, 2, 16, 24), Error);
   EXPECT_THROW(Attention({.kind = AttentionKind::kLinear, .feature_map = "x"}, 4, 2, 16, 24), Error);
+  EXPECT_THROW(Attention({.kind = AttentionKind::kLinear, .feature_map = "elu", .feature_dim = 8}, 4, 2, 16, 24), Error);
   EXPECT_THROW(attention_kind("sparse"), Error);
 }
 
