@@ -53,7 +53,7 @@ struct Model {
         tokenizer(hedgehog::make_tokenizer(loaded.checkpoint.tokenizer)) {}
 };
 
-hedgehog::Llama& model_of(at::ScalarType dtype, const hedgehog::Tokenizer** tokenizer) {
+hedgehog::Decoder& model_of(at::ScalarType dtype, const hedgehog::Tokenizer** tokenizer) {
   static std::unique_ptr<Model> models[2];
   std::unique_ptr<Model>& model = models[dtype == at::kBFloat16 ? 1 : 0];
   if (!model) model = std::make_unique<Model>(dtype);
@@ -63,7 +63,7 @@ hedgehog::Llama& model_of(at::ScalarType dtype, const hedgehog::Tokenizer** toke
 
 void prefill(benchmark::State& state, const Form& form, at::ScalarType dtype) {
   const hedgehog::Tokenizer* tokenizer = nullptr;
-  hedgehog::Llama& model = model_of(dtype, &tokenizer);
+  hedgehog::Decoder& model = model_of(dtype, &tokenizer);
   hedgehog::AttentionConfig attention;
   attention.kind = form.kind;
   attention.window = form.window;

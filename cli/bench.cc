@@ -127,7 +127,7 @@ void measure_models(const BenchOptions& options, const BenchPlan& plan, Progress
   for (const at::ScalarType dtype : plan.dtypes) {
     const LoadedModel loaded = load_model(options.model, dtype);
     const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(loaded.checkpoint.tokenizer);
-    const Llama linear = linear_form(loaded.model), softmax = loaded.model.teacher();
+    const Decoder linear = linear_form(loaded.model), softmax = loaded.model.teacher();
     for (const std::int64_t length : plan.model_lengths) {
       progress.update(done++, fmt::format("model {} {}", dtype_name(dtype), length));
       for (MeasuredCase& measured :

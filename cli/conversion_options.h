@@ -79,7 +79,7 @@ void keep_attention(const ConversionOptions& options, ConversionConfig& config, 
 
 /// The softmax model that the job's model is or was made from. Shares its weights unless `full` training is to change them.
 /// Throws Error if that is another model, which is not there any more.
-Llama softmax_model(const ConversionJob& job, const ConversionConfig& config);
+Decoder softmax_model(const ConversionJob& job, const ConversionConfig& config);
 
 /// Whether the model is an adapter on its base, not a checkpoint or an export.
 bool is_adapter(const ConversionJob& job);

@@ -79,7 +79,7 @@ nlohmann::json to_json(const ReportRow& row) {
 
 }  // namespace
 
-std::vector<ContextCost> context_costs(const Llama& model, const Tokenizer& tokenizer, const Corpus& corpus,
+std::vector<ContextCost> context_costs(const Decoder& model, const Tokenizer& tokenizer, const Corpus& corpus,
                                        const std::vector<std::int64_t>& lengths, Progress& progress) {
   constexpr std::int64_t kDecoded = 32;
   std::vector<ContextCost> costs;

@@ -5,7 +5,7 @@
 #include "hedgehog/base/progress.h"
 #include "hedgehog/data/corpus.h"
 #include "hedgehog/evaluation/perplexity.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 #include "hedgehog/tokenizer/tokenizer.h"
 
 #include <nlohmann/json.hpp>
@@ -44,7 +44,7 @@ struct ConversionReport {
 };
 
 /// Decodes 32 tokens after each context that the model's positions allow, taken from `corpus`, repeated as needed.
-std::vector<ContextCost> context_costs(const Llama& model, const Tokenizer& tokenizer, const Corpus& corpus,
+std::vector<ContextCost> context_costs(const Decoder& model, const Tokenizer& tokenizer, const Corpus& corpus,
                                        const std::vector<std::int64_t>& lengths, Progress& progress);
 
 /// Lines of the table, with a header.

@@ -18,15 +18,15 @@ ReportRow measured(const std::string& name, const Perplexity& result, std::vecto
 
 /// The softmax model, finetuned with the same steps, tokens and LoRA or full weights; itself an adapter in DIR/baseline.
 ReportRow run_baseline(const ConversionOptions& options, const ConversionConfig& config, const ConversionJob& job,
-                       const Llama& softmax, Progress& progress) {
+                       const Decoder& softmax, Progress& progress) {
   const ConversionConfig baseline = baseline_of(config);
   const fs::path directory = options.output / "baseline";
-  Llama model = softmax_model(job, config);
+  Decoder model = softmax_model(job, config);
   const TrainingRun training = training_run(options, baseline, job, directory);
   const nlohmann::json stages = run_stages(conversion_stages(model, job.training, baseline), training, progress);
   nlohmann::json description = describe(baseline, job, stages);
   write_adapter(directory, model, full_weights(job, baseline), description);
-  const Llama finetuned = load_model(directory, model.dtype()).model;
+  const Decoder finetuned = load_model(directory, model.dtype()).model;
   const Perplexity result = perplexity(finetuned, job.evaluation, job.perplexity, progress, &softmax);
   description["metrics"] = {{"perplexity", result.perplexity}, {"tokens", result.tokens}};
   write_adapter(directory, model, full_weights(job, baseline), description);
@@ -36,9 +36,9 @@ ReportRow run_baseline(const ConversionOptions& options, const ConversionConfig&
 
 void evaluate(const ConversionOptions& options, const ConversionConfig& config, ConversionJob& job, ConversionReport& report,
               Progress& progress) {
-  const Llama softmax = softmax_model(job, config);
-  Llama model = load_model(options.output, job.loaded.model.dtype()).model;  // as every other verb will load it
-  const auto costs = [&](const Llama& measured_model) {
+  const Decoder softmax = softmax_model(job, config);
+  Decoder model = load_model(options.output, job.loaded.model.dtype()).model;  // as every other verb will load it
+  const auto costs = [&](const Decoder& measured_model) {
     return context_costs(measured_model, *job.tokenizer, job.evaluation, options.contexts, progress);
   };
   const Perplexity converted = perplexity(model, job.evaluation, job.perplexity, progress, &softmax);
@@ -72,7 +72,7 @@ void run_convert(const ConversionOptions& options) {
   ConversionJob job = open_job(options, *progress);
   check(!job.converted, "{}: is converted already; 'hedgehog finetune' trains it further", options.model);
   check(!is_adapter(job), "{}: is an adapter; 'hedgehog export' makes a model of it, which can be converted", options.model);
-  Llama& model = job.loaded.model;
+  Decoder& model = job.loaded.model;
   model.set_attention(config.attention, config.keep_softmax);
 
   const TrainingRun training = training_run(options, config, job, options.output);

@@ -21,7 +21,7 @@ void run_distill(const ConversionOptions& options) {
   check(config.attention.kind != AttentionKind::kSoftmax, "--attention softmax: nothing to distil; choose linear or hybrid");
   check(config.distillation[0].tokens + config.distillation[1].tokens > 0, "nothing to distil on: give --distill-tokens");
   ConversionJob job = open_job(options, *progress);
-  Llama& model = job.loaded.model;
+  Decoder& model = job.loaded.model;
   check(job.converted || !is_adapter(job),
         "{}: is a softmax adapter; 'hedgehog export' makes a model of it, which can be distilled", options.model);
   if (job.converted) {

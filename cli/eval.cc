@@ -18,7 +18,7 @@ struct EvalOptions {
 };
 
 /// The softmax model that a conversion came from: --teacher, or the base that the adapter names. None for a softmax model.
-std::optional<Llama> load_teacher(const EvalOptions& options, const LoadedModel& loaded, Progress& progress) {
+std::optional<Decoder> load_teacher(const EvalOptions& options, const LoadedModel& loaded, Progress& progress) {
   const at::ScalarType dtype = compute_dtype(options.common);
   if (options.no_teacher) return std::nullopt;
   if (!options.teacher.empty()) return load_model(options.teacher, dtype).model;
@@ -55,7 +55,7 @@ void run_eval(const EvalOptions& options) {
         "--controls: {} has softmax attention only; there is no part to leave out", options.model);
   const Corpus corpus = measured_corpus(loaded, options.data, options.perplexity.limit_tokens);
   const std::unique_ptr<Progress> progress = make_progress();
-  const std::optional<Llama> teacher = load_teacher(options, loaded, *progress);
+  const std::optional<Decoder> teacher = load_teacher(options, loaded, *progress);
 
   const Perplexity result = perplexity(loaded.model, corpus, options.perplexity, *progress, teacher ? &*teacher : nullptr);
   std::optional<Controls> removed;

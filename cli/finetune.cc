@@ -2,7 +2,7 @@
 // original.
 #include "cli/conversion_options.h"
 #include "hedgehog/base/error.h"
-#include "hedgehog/models/llama_layer.h"
+#include "hedgehog/models/decoder_layer.h"
 
 #include <chrono>
 
@@ -23,7 +23,7 @@ void install_attention(const ConversionOptions& options, ConversionConfig& confi
 }
 
 /// LoRA that is there goes on as it is, unless another is asked for (which the stage refuses).
-void keep_lora(const ConversionOptions& options, FinetuningConfig& config, const LlamaLayer& layer) {
+void keep_lora(const ConversionOptions& options, FinetuningConfig& config, const DecoderLayer& layer) {
   std::vector<std::string> targets;
   for (const LinearSlot& slot : kLinearSlots) {
     const Linear& linear = layer.*slot.member;
@@ -37,7 +37,7 @@ void keep_lora(const ConversionOptions& options, FinetuningConfig& config, const
 }
 
 /// The softmax model to compare with; an export that came from elsewhere may have none, and can be trained all the same.
-std::optional<Llama> reference(const ConversionJob& job, const ConversionConfig& config, Progress& progress) {
+std::optional<Decoder> reference(const ConversionJob& job, const ConversionConfig& config, Progress& progress) {
   try {
     return softmax_model(job, config);
   } catch (const Error& error) {
@@ -57,16 +57,16 @@ void run_finetune(const ConversionOptions& options) {
         "nothing to finetune on: give --finetune-tokens, and --finetune lora or full");
   ConversionJob job = open_job(options, *progress);
   install_attention(options, config, job, *progress);
-  Llama& model = job.loaded.model;
+  Decoder& model = job.loaded.model;
   keep_lora(options, config.finetuning, model.layers().front());
-  const std::optional<Llama> softmax = reference(job, config, *progress);
-  const Llama* const teacher = softmax ? &*softmax : nullptr;
+  const std::optional<Decoder> softmax = reference(job, config, *progress);
+  const Decoder* const teacher = softmax ? &*softmax : nullptr;
   const Perplexity before = perplexity(model, job.evaluation, job.perplexity, *progress, teacher);
   const TrainingRun training = training_run(options, config, job, options.output);
   const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config, softmax), training, *progress);
   nlohmann::json description = describe(config, job, stages);
   write_adapter(options.output, model, full_weights(job, config), description);
-  const Llama finetuned = load_model(options.output, model.dtype()).model;  // as every other verb will load it
+  const Decoder finetuned = load_model(options.output, model.dtype()).model;  // as every other verb will load it
   const Perplexity after = perplexity(finetuned, job.evaluation, job.perplexity, *progress, teacher);
   nlohmann::json measured = {
       {"perplexity_before", before.perplexity}, {"perplexity", after.perplexity}, {"tokens", after.tokens}};

@@ -41,7 +41,7 @@ json machine_fields() {
 
 namespace {
 
-json architecture_fields(const LlamaConfig& config) {
+json architecture_fields(const DecoderConfig& config) {
   return {{"model_type", config.model_type},
           {"layers", config.layers},
           {"hidden", config.hidden},
@@ -70,9 +70,9 @@ json tokenizer_fields(const TokenizerSource& source) {
   }
 }
 
-json attention_fields(const Llama& model) {
+json attention_fields(const Decoder& model) {
   json layers = json::array();
-  for (const LlamaLayer& layer : model.layers()) layers.emplace_back(to_json(layer.attention.config()));
+  for (const DecoderLayer& layer : model.layers()) layers.emplace_back(to_json(layer.attention.config()));
   return layers;
 }
 

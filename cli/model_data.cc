@@ -20,18 +20,18 @@ bool has_full_weights(const LoadedModel& loaded) {
   return loaded.hedgehog.is_object() && loaded.hedgehog.value("full_weights", false);
 }
 
-bool has_linear_part(const Llama& model) {
+bool has_linear_part(const Decoder& model) {
   return std::any_of(model.layers().begin(), model.layers().end(),
-                     [](const LlamaLayer& layer) { return layer.attention.config().kind != AttentionKind::kSoftmax; });
+                     [](const DecoderLayer& layer) { return layer.attention.config().kind != AttentionKind::kSoftmax; });
 }
 
-Llama base_model(const LoadedModel& loaded, at::ScalarType dtype) {
+Decoder base_model(const LoadedModel& loaded, at::ScalarType dtype) {
   if (!is_export(loaded)) {
     // An adapter's checkpoint is its base. Its weights are shared unless the adapter has replaced them, or merged LoRA into
     // them.
     const bool replaced =
         has_full_weights(loaded) || (loaded.hedgehog.is_object() && !loaded.hedgehog.value("lora", nlohmann::json()).empty());
-    return replaced ? Llama(loaded.checkpoint, dtype) : loaded.model.teacher();
+    return replaced ? Decoder(loaded.checkpoint, dtype) : loaded.model.teacher();
   }
   nlohmann::json description = loaded.hedgehog;
   std::string from = loaded.checkpoint.path.string();

@@ -20,10 +20,10 @@ bool is_export(const LoadedModel& loaded);
 bool has_full_weights(const LoadedModel& loaded);
 
 /// Whether any layer's attention is not softmax: a converted model.
-bool has_linear_part(const Llama& model);
+bool has_linear_part(const Decoder& model);
 
 /// The softmax model that `loaded` was made from, through as many exports as lie between. Throws Error when the base of one is
 /// not where it was, or another now.
-Llama base_model(const LoadedModel& loaded, at::ScalarType dtype);
+Decoder base_model(const LoadedModel& loaded, at::ScalarType dtype);
 
 }  // namespace hedgehog::cli

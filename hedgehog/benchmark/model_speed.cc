@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::int64_t kDecoded = 17;  // tokens after a prompt; the first comes out of the prompt itself
 
-GenerationRequest random_request(const Llama& model, std::int64_t length) {
+GenerationRequest random_request(const Decoder& model, std::int64_t length) {
   GenerationRequest request;
   Random random{1, 0};
   for (std::int64_t i = 0; i < length; ++i) {
@@ -27,12 +27,12 @@ GenerationRequest random_request(const Llama& model, std::int64_t length) {
 }
 
 /// Multiplications and additions of a prompt: the weights, and each pair of a row and a key where attention is softmax.
-double prompt_flops(const Llama& model, std::int64_t length) {
-  const LlamaConfig& config = model.config();
+double prompt_flops(const Decoder& model, std::int64_t length) {
+  const DecoderConfig& config = model.config();
   const auto rows = static_cast<double>(length), heads = static_cast<double>(config.heads * config.head_dim);
   const double keys = static_cast<double>(config.kv_heads * config.head_dim), hidden = static_cast<double>(config.hidden);
   double flops = 0;
-  for (const LlamaLayer& layer : model.layers()) {
+  for (const DecoderLayer& layer : model.layers()) {
     flops += 2 * rows * hidden * (2 * heads + 2 * keys + 3 * static_cast<double>(config.intermediate));
     if (layer.attention.config().kind == AttentionKind::kSoftmax) flops += 2 * rows * rows * heads;
   }
@@ -43,7 +43,8 @@ struct ModelTimes {
   FormTime prefill, generate;
 };
 
-ModelTimes time_model(const Llama& model, const std::string& who, const Tokenizer& tokenizer, std::int64_t length, int rounds) {
+ModelTimes time_model(const Decoder& model, const std::string& who, const Tokenizer& tokenizer, std::int64_t length,
+                      int rounds) {
   const GenerationRequest request = random_request(model, length);
   ModelTimes times{{who, "", {}, {}}, {who, "", {}, {}}};
   const auto keep = [](std::optional<double>& best, double seconds) { best = std::min(best.value_or(seconds), seconds); };
@@ -61,9 +62,9 @@ ModelTimes time_model(const Llama& model, const std::string& who, const Tokenize
 
 }  // namespace
 
-Llama linear_form(const Llama& model) {
-  Llama linear = model;
-  const bool converted = std::any_of(model.layers().begin(), model.layers().end(), [](const LlamaLayer& layer) {
+Decoder linear_form(const Decoder& model) {
+  Decoder linear = model;
+  const bool converted = std::any_of(model.layers().begin(), model.layers().end(), [](const DecoderLayer& layer) {
     return layer.attention.config().kind != AttentionKind::kSoftmax;
   });
   if (!converted) {
@@ -74,10 +75,10 @@ Llama linear_form(const Llama& model) {
   return linear;
 }
 
-std::vector<MeasuredCase> measure_model(const Llama& linear, const Llama& softmax, const Tokenizer& tokenizer,
+std::vector<MeasuredCase> measure_model(const Decoder& linear, const Decoder& softmax, const Tokenizer& tokenizer,
                                         std::int64_t length, const MeasureConfig& config, double product_rate,
                                         CallLimit& limit) {
-  const auto run = [&](const Llama& model, const std::string& who) {
+  const auto run = [&](const Decoder& model, const std::string& who) {
     const std::string form = std::string("model ") + at::toString(model.dtype()) + who;
     const double flops = prompt_flops(model, length);
     ModelTimes times{{who, "", {}, {}}, {who, "", {}, {}}};

@@ -20,7 +20,7 @@ struct Sums {
   std::int64_t agreements = 0, tokens = 0;
 };
 
-at::Tensor scored_rows(const Llama& model, const WindowBatch& batch) {
+at::Tensor scored_rows(const Decoder& model, const WindowBatch& batch) {
   const at::Tensor hidden = model.forward(batch.tokens, batch.segment_start);
   return hidden.flatten(0, 1).index_select(0, batch.rows);
 }
@@ -29,7 +29,7 @@ double total(const at::Tensor& x) {
   return x.sum(at::kDouble).item<double>();
 }
 
-void add_batch(Sums& sums, const Llama& model, const Llama* teacher, const WindowBatch& batch) {
+void add_batch(Sums& sums, const Decoder& model, const Decoder* teacher, const WindowBatch& batch) {
   if (batch.rows.numel() == 0) return;
   const at::Tensor hidden = scored_rows(model, batch);
   const at::Tensor teacher_hidden = teacher != nullptr ? scored_rows(*teacher, batch) : at::Tensor();
@@ -48,8 +48,8 @@ void add_batch(Sums& sums, const Llama& model, const Llama* teacher, const Windo
   }
 }
 
-Perplexity measure(const Llama& model, const std::vector<WindowBatch>& batches, Progress& progress, std::string_view stage,
-                   const Llama* teacher) {
+Perplexity measure(const Decoder& model, const std::vector<WindowBatch>& batches, Progress& progress, std::string_view stage,
+                   const Decoder* teacher) {
   const at::NoGradGuard no_gradients;
   std::int64_t windows = 0, done = 0;
   for (const WindowBatch& batch : batches) windows += batch.tokens.size(0);
@@ -80,27 +80,27 @@ Perplexity measure(const Llama& model, const std::vector<WindowBatch>& batches, 
 /// Leaves the model as it was, also when a measurement throws.
 class ControlGuard {
  public:
-  explicit ControlGuard(Llama& model) : model_(model), before_(model.control) {}
+  explicit ControlGuard(Decoder& model) : model_(model), before_(model.control) {}
   ~ControlGuard() { model_.control = before_; }
   ControlGuard(const ControlGuard&) = delete;
   ControlGuard& operator=(const ControlGuard&) = delete;
 
  private:
-  Llama& model_;
+  Decoder& model_;
   AttentionControl before_;
 };
 
 }  // namespace
 
-Perplexity perplexity(const Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
-                      const Llama* teacher) {
+Perplexity perplexity(const Decoder& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
+                      const Decoder* teacher) {
   check(teacher == nullptr || teacher->config().vocabulary == model.config().vocabulary,
         "the teacher's vocabulary has {} tokens, the model's {}", teacher == nullptr ? 0 : teacher->config().vocabulary,
         model.config().vocabulary);
   return measure(model, cut_windows(corpus, config.window, config.limit_tokens, config.batch), progress, "evaluating", teacher);
 }
 
-Controls controls(Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress) {
+Controls controls(Decoder& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress) {
   const std::vector<WindowBatch> batches = cut_windows(corpus, config.window, config.limit_tokens, config.batch);
   const ControlGuard guard(model);
   const auto without = [&](AttentionControl control, std::string_view stage) {

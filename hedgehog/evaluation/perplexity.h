@@ -3,7 +3,7 @@
 
 #include "hedgehog/base/progress.h"
 #include "hedgehog/data/corpus.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 
 #include <cstdint>
 #include <optional>
@@ -26,13 +26,13 @@ struct Perplexity {
 
 /// With a `teacher`, also softmax_perplexity, and kl_to_softmax and top1_agreement against it. Logits exist a block of rows at
 /// a time. Throws Error for a corpus with nothing to score, Interrupted when a signal came.
-Perplexity perplexity(const Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
-                      const Llama* teacher = nullptr);
+Perplexity perplexity(const Decoder& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
+                      const Decoder* teacher = nullptr);
 
 /// The model's perplexity with parts of its attention left out (AttentionControl), nothing retrained.
 struct Controls {
   double linear_removed = 0, window_removed = 0, no_attention = 0;
 };
-Controls controls(Llama& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress);
+Controls controls(Decoder& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress);
 
 }  // namespace hedgehog

@@ -24,7 +24,7 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-std::vector<std::int32_t> first_tokens(const Llama& model, const Tokenizer& tokenizer, const GenerationRequest& request) {
+std::vector<std::int32_t> first_tokens(const Decoder& model, const Tokenizer& tokenizer, const GenerationRequest& request) {
   std::vector<std::int32_t> tokens = request.prompt;
   if (tokens.empty()) {
     const std::optional<std::int32_t> begin = tokenizer.begin_token();
@@ -40,14 +40,14 @@ std::vector<std::int32_t> first_tokens(const Llama& model, const Tokenizer& toke
 }
 
 // One call of the model over tokens that continue `states`; the final hidden state of the last one, [1, 1, hidden].
-at::Tensor advance(const Llama& model, std::vector<AttentionState>& states, std::span<const std::int32_t> tokens) {
+at::Tensor advance(const Decoder& model, std::vector<AttentionState>& states, std::span<const std::int32_t> tokens) {
   const auto count = static_cast<std::int64_t>(tokens.size());
   const at::Tensor ids = at::empty({1, count}, at::kLong);
   std::copy(tokens.begin(), tokens.end(), ids.mutable_data_ptr<std::int64_t>());
   return model.continue_from(states, ids).narrow(1, count - 1, 1);
 }
 
-at::Tensor next_logits(const Llama& model, const at::Tensor& hidden) {
+at::Tensor next_logits(const Decoder& model, const at::Tensor& hidden) {
   return model.logits(hidden).to(at::kFloat).reshape({-1}).contiguous();
 }
 
@@ -64,7 +64,7 @@ std::int64_t state_bytes(const std::vector<AttentionState>& states) {
 }
 
 // Reads the prompt; false if an interrupt came before its end.
-bool read(const Llama& model, std::vector<AttentionState>& states, std::span<const std::int32_t> tokens,
+bool read(const Decoder& model, std::vector<AttentionState>& states, std::span<const std::int32_t> tokens,
           std::int64_t chunk_tokens, at::Tensor& hidden) {
   while (!tokens.empty()) {
     if (interrupted()) {
@@ -79,7 +79,7 @@ bool read(const Llama& model, std::vector<AttentionState>& states, std::span<con
 
 }  // namespace
 
-GenerationResult generate(const Llama& model, const Tokenizer& tokenizer, const GenerationRequest& request,
+GenerationResult generate(const Decoder& model, const Tokenizer& tokenizer, const GenerationRequest& request,
                           const std::function<void(std::string_view)>& on_text) {
   const at::NoGradGuard no_gradients;
   check(request.max_tokens >= 0, "max-tokens: expected a count, found {}", request.max_tokens);
@@ -126,9 +126,9 @@ GenerationResult generate(const Llama& model, const Tokenizer& tokenizer, const 
       result.stop_reason = "end";
       break;
     }
+    emit(stream.push(tokenizer.decode_next(tokens.back(), token, /*skip_special=*/true)));
     tokens.push_back(token);
     ++result.tokens;
-    emit(stream.push(tokenizer.decode(std::span(&token, 1), /*skip_special=*/true)));
     if (stream.stopped()) {
       result.stop_reason = "stop";
     } else if (interrupted()) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "hedgehog/inference/sampler.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 #include "hedgehog/tokenizer/tokenizer.h"
 
 #include <cstdint>
@@ -41,7 +41,7 @@ struct GenerationResult {
 /// `on_text` gets each piece of text as soon as it is whole UTF-8 and cannot be part of a stop string; `text` is all the
 /// pieces. An interrupt (base/interrupt.h) ends it early. Throws Error for a token outside the vocabulary or a request out of
 /// range.
-GenerationResult generate(const Llama& model, const Tokenizer& tokenizer, const GenerationRequest& request,
+GenerationResult generate(const Decoder& model, const Tokenizer& tokenizer, const GenerationRequest& request,
                           const std::function<void(std::string_view)>& on_text = {});
 
 }  // namespace hedgehog

@@ -66,7 +66,7 @@ struct Row {
 
 class Writer {
  public:
-  Writer(const Llama& model, const Borders& borders, const SelfTextConfig& config)
+  Writer(const Decoder& model, const Borders& borders, const SelfTextConfig& config)
       : model_(model), borders_(borders), config_(config) {}
 
   // Writes the documents `first` to `first + count`. `written` is called after each step with the count of its new tokens.
@@ -146,16 +146,16 @@ class Writer {
     }
   }
 
-  const Llama& model_;
+  const Decoder& model_;
   const Borders& borders_;
   const SelfTextConfig& config_;
 };
 
 // Goes on with `text` until it has all tokens, and saves it after every batch.
-void write_on(WrittenText& text, const SelfTextCache& file, const Llama& model, const Tokenizer& tokenizer,
+void write_on(WrittenText& text, const SelfTextCache& file, const Decoder& model, const Tokenizer& tokenizer,
               const SelfTextConfig& config, Progress& progress) {
   const at::NoGradGuard no_gradients;
-  const Llama teacher = model.teacher();
+  const Decoder teacher = model.teacher();
   const Borders where = borders(tokenizer);
   for (const std::vector<std::int32_t>& tokens : {where.end, where.never}) {
     for (const std::int32_t token : tokens) {
@@ -196,8 +196,8 @@ void write_on(WrittenText& text, const SelfTextCache& file, const Llama& model, 
 
 }  // namespace
 
-Corpus self_text(const Llama& model, const Tokenizer& tokenizer, const std::string& model_sha256, const SelfTextConfig& config,
-                 const std::filesystem::path& cache, Progress& progress) {
+Corpus self_text(const Decoder& model, const Tokenizer& tokenizer, const std::string& model_sha256,
+                 const SelfTextConfig& config, const std::filesystem::path& cache, Progress& progress) {
   check(config.tokens > 0 && config.length > 0 && config.batch > 0,
         "writing text: expected counts above 0, found {} tokens, length {}, batch {}", config.tokens, config.length,
         config.batch);

@@ -4,7 +4,7 @@
 
 #include "hedgehog/base/progress.h"
 #include "hedgehog/data/corpus.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 #include "hedgehog/tokenizer/tokenizer.h"
 
 #include <cstdint>
@@ -27,7 +27,7 @@ struct SelfTextConfig {
 /// has installed. Each document starts from "<|endoftext|>", or else the tokenizer's begin or end token, which is not part of
 /// it unless the tokenizer begins every text with it. Throws Error if the model ends every document at once, Interrupted on
 /// Ctrl-C: the batches that were done by then are kept, and the next call goes on from them.
-Corpus self_text(const Llama& model, const Tokenizer& tokenizer, const std::string& model_sha256, const SelfTextConfig& config,
-                 const std::filesystem::path& cache, Progress& progress);
+Corpus self_text(const Decoder& model, const Tokenizer& tokenizer, const std::string& model_sha256,
+                 const SelfTextConfig& config, const std::filesystem::path& cache, Progress& progress);
 
 }  // namespace hedgehog

@@ -7,8 +7,8 @@
 #include "hedgehog/checkpoint/safetensors.h"
 #include "hedgehog/models/adapter_description.h"
 #include "hedgehog/models/adapter_tensors.h"
+#include "hedgehog/models/decoder_layer.h"
 #include "hedgehog/models/json_fields.h"
-#include "hedgehog/models/llama_layer.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -46,7 +46,7 @@ json describe_base(const json& given, const std::filesystem::path& directory) {
 }
 
 // W + BA of every linear, from `source`'s fp32 weights rather than the model's, so that bf16 rounds once.
-void merge_lora(Llama& model, const TensorSource& source) {
+void merge_lora(Decoder& model, const TensorSource& source) {
   for (std::size_t i = 0; i < model.layers().size(); ++i) {
     for (const LinearSlot& slot : kLinearSlots) {
       Linear& linear = model.layers()[i].*slot.member;
@@ -61,11 +61,11 @@ void merge_lora(Llama& model, const TensorSource& source) {
 
 }  // namespace
 
-std::vector<std::pair<std::string, at::Tensor*>> adapter_tensors(Llama& model, bool full_weights) {
+std::vector<std::pair<std::string, at::Tensor*>> adapter_tensors(Decoder& model, bool full_weights) {
   std::vector<std::pair<std::string, at::Tensor*>> result;
   if (full_weights) result = model.weights();
   for (std::size_t i = 0; i < model.layers().size(); ++i) {
-    LlamaLayer& layer = model.layers()[i];
+    DecoderLayer& layer = model.layers()[i];
     const std::string prefix = layer_tensor_prefix(i);
     for (auto& [name, tensor] : layer.attention.parameters()) result.emplace_back(prefix + "attention." + name, tensor);
     for (const LinearSlot& slot : kLinearSlots) {
@@ -82,7 +82,7 @@ std::string layer_tensor_prefix(std::size_t layer) {
   return fmt::format("layers.{}.", layer);
 }
 
-json describe_model(const Llama& model, json description) {
+json describe_model(const Decoder& model, json description) {
   check(description.is_null() || description.is_object(), "an adapter's description should be a JSON object");
   description["format"] = "hedgehog";
   description["version"] = kVersion;
@@ -92,9 +92,10 @@ json describe_model(const Llama& model, json description) {
 }
 
 std::vector<Attention> load_attention(const json& description, const TensorSource& source, const std::string& prefix,
-                                      const LlamaConfig& config, const std::string& where) {
+                                      const DecoderConfig& config, const std::string& where) {
   std::vector<Attention> result;
   const std::vector<AttentionConfig> configs = described_attention(description, config.layers, where);
+  for (const AttentionConfig& each : configs) check(each.causal, "{}: a language model's attention is causal", where);
   for (std::size_t i = 0; i < configs.size(); ++i) {
     // One layer at a time, so that a lying description costs one layer's memory before a tensor turns out to be missing.
     Attention attention(configs[i], config.heads, config.kv_heads, config.head_dim, config.hidden);
@@ -106,7 +107,7 @@ std::vector<Attention> load_attention(const json& description, const TensorSourc
   return result;
 }
 
-void write_adapter(const std::filesystem::path& directory, Llama& model, bool full_weights, json description) {
+void write_adapter(const std::filesystem::path& directory, Decoder& model, bool full_weights, json description) {
   std::filesystem::create_directories(directory);
   description = describe_model(model, std::move(description));
   check(description.contains("base"), "an adapter's description should have \"base\": {{\"path\": …}}");
@@ -119,7 +120,8 @@ void write_adapter(const std::filesystem::path& directory, Llama& model, bool fu
   write_text_file(directory / "hedgehog.json", description.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
-json read_adapter(const std::filesystem::path& directory, const Checkpoint& checkpoint, LoraForm lora_form, Llama& model) try {
+json read_adapter(const std::filesystem::path& directory, const Checkpoint& checkpoint, LoraForm lora_form,
+                  Decoder& model) try {
   const std::string where = (directory / "hedgehog.json").string();
   json description = read_json_object(where, kMostDescription);
   const JsonFields fields(description, where);
@@ -137,11 +139,11 @@ json read_adapter(const std::filesystem::path& directory, const Checkpoint& chec
   };
 
   // All is read into a copy, so that a damaged adapter leaves `model` as it was.
-  Llama changed = model;
+  Decoder changed = model;
   std::vector<Attention> attention = load_attention(description, source, "", model.config(), where);
   const std::vector<LoraDescription> lora = described_lora(description, where);
   for (std::size_t i = 0; i < changed.layers().size(); ++i) {
-    LlamaLayer& layer = changed.layers()[i];
+    DecoderLayer& layer = changed.layers()[i];
     layer.attention = std::move(attention[i]);
     for (const LinearSlot& slot : kLinearSlots) {
       Linear& linear = layer.*slot.member;
@@ -170,7 +172,7 @@ json read_adapter(const std::filesystem::path& directory, const Checkpoint& chec
     if (full_weights) {
       merge_lora(changed, source);
     } else {
-      merge_lora(changed, *checkpoint.tensors);
+      merge_lora(changed, *decoder_tensors(checkpoint));
     }
   }
   model = std::move(changed);

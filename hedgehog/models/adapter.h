@@ -2,7 +2,7 @@
 // data, metrics, version) and adapter.safetensors (maps, gates, LoRA, or changed weights). The base is never written to.
 #pragma once
 
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 
 #include <nlohmann/json.hpp>
 
@@ -23,11 +23,11 @@ AttentionConfig attention_config(const nlohmann::json& json);
 
 /// All that training may have changed: attention weights "layers.3.attention.q_map.weight", LoRA "layers.3.q.lora_a", and, when
 /// `full_weights`, every base weight under its Hugging Face name.
-std::vector<std::pair<std::string, at::Tensor*>> adapter_tensors(Llama& model, bool full_weights);
+std::vector<std::pair<std::string, at::Tensor*>> adapter_tensors(Decoder& model, bool full_weights);
 
 /// `description` holds base, recipe, data, metrics; attention, LoRA and version are added here. Writes atomically:
 /// adapter.safetensors first, hedgehog.json last.
-void write_adapter(const std::filesystem::path& directory, Llama& model, bool full_weights, nlohmann::json description);
+void write_adapter(const std::filesystem::path& directory, Decoder& model, bool full_weights, nlohmann::json description);
 
 /// How an adapter's LoRA is held: separate to be trained further; merged to be used, which is faster, and in bf16 rounds W + BA
 /// once, so that an exported directory gives equal results.
@@ -35,13 +35,14 @@ enum class LoraForm { kSeparate, kMerged };
 
 /// Installs the adapter of `directory` into `model`. Throws Error if its base has another architecture or sha256 than
 /// `checkpoint`, or a tensor is missing or of a wrong shape. Returns hedgehog.json.
-nlohmann::json read_adapter(const std::filesystem::path& directory, const Checkpoint& checkpoint, LoraForm lora, Llama& model);
+nlohmann::json read_adapter(const std::filesystem::path& directory, const Checkpoint& checkpoint, LoraForm lora,
+                            Decoder& model);
 
 /// A model as a command takes it: a checkpoint, an adapter directory (whose base is opened too), or an exported directory
 /// (whose config.json has a "hedgehog" object).
 struct LoadedModel {
   Checkpoint checkpoint;
-  Llama model;
+  Decoder model;
   nlohmann::json hedgehog;  // hedgehog.json, or null for a plain softmax model
 };
 LoadedModel load_model(const std::filesystem::path& path, at::ScalarType dtype, LoraForm lora = LoraForm::kMerged);

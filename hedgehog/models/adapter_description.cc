@@ -3,8 +3,8 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/adapter.h"
+#include "hedgehog/models/decoder_layer.h"
 #include "hedgehog/models/json_fields.h"
-#include "hedgehog/models/llama_layer.h"
 
 #include <algorithm>
 #include <charconv>
@@ -44,14 +44,14 @@ AttentionConfig attention_config(const json& json) {
   return read_attention(JsonFields(json, "attention"));
 }
 
-json describe_architecture(const LlamaConfig& config) {
+json describe_architecture(const DecoderConfig& config) {
   return {{"model_type", config.model_type},        {"vocab_size", config.vocabulary},
           {"hidden_size", config.hidden},           {"intermediate_size", config.intermediate},
           {"num_hidden_layers", config.layers},     {"num_attention_heads", config.heads},
           {"num_key_value_heads", config.kv_heads}, {"head_dim", config.head_dim}};
 }
 
-void check_architecture(const json& description, const LlamaConfig& config, const std::string& where) {
+void check_architecture(const json& description, const DecoderConfig& config, const std::string& where) {
   const JsonFields fields = JsonFields(description, where).object("architecture");
   const json expected = describe_architecture(config);
   for (const auto& [key, value] : expected.items()) {
@@ -62,9 +62,9 @@ void check_architecture(const json& description, const LlamaConfig& config, cons
   }
 }
 
-void describe_attention(const Llama& model, json& description) {
-  const std::vector<LlamaLayer>& layers = model.layers();
-  const auto converted = std::find_if(layers.begin(), layers.end(), [](const LlamaLayer& layer) {
+void describe_attention(const Decoder& model, json& description) {
+  const std::vector<DecoderLayer>& layers = model.layers();
+  const auto converted = std::find_if(layers.begin(), layers.end(), [](const DecoderLayer& layer) {
     return layer.attention.config().kind != AttentionKind::kSoftmax;
   });
   const AttentionConfig common = (converted == layers.end() ? layers.front() : *converted).attention.config();
@@ -91,15 +91,14 @@ std::vector<AttentionConfig> described_attention(const json& description, std::i
       result[layer] = read_attention(others.object(key));
     }
   }
-  for (const AttentionConfig& config : result) check(config.causal, "{}: a language model's attention is causal", where);
   return result;
 }
 
-json describe_lora(const Llama& model) {
+json describe_lora(const Decoder& model) {
   json result = json::object();
   for (const LinearSlot& slot : kLinearSlots) {
     const Linear& first = model.layers().front().*slot.member;
-    for (const LlamaLayer& layer : model.layers()) {
+    for (const DecoderLayer& layer : model.layers()) {
       const Linear& linear = layer.*slot.member;
       const bool same =
           linear.lora_a.defined() == first.lora_a.defined() &&

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "hedgehog/checkpoint/tensor_source.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 
 #include <nlohmann/json.hpp>
 
@@ -15,10 +15,10 @@ namespace hedgehog {
 std::string layer_tensor_prefix(std::size_t layer);
 
 /// `description` with format, version, architecture and attention added.
-nlohmann::json describe_model(const Llama& model, nlohmann::json description);
+nlohmann::json describe_model(const Decoder& model, nlohmann::json description);
 
 /// The attention of every layer as `description` says, weights "<prefix>layers.N.attention.…" out of `source`.
 std::vector<Attention> load_attention(const nlohmann::json& description, const TensorSource& source, const std::string& prefix,
-                                      const LlamaConfig& config, const std::string& where);
+                                      const DecoderConfig& config, const std::string& where);
 
 }  // namespace hedgehog

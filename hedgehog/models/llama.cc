@@ -1,189 +1,176 @@
-// Loading, and the walk over the blocks in its three uses: training, visiting, continuing a state.
+// config.json of the Llama family into DecoderConfig: what Hugging Face's four configurations mean, old spellings and new.
 #include "hedgehog/models/llama.h"
 
 #include "hedgehog/base/error.h"
-#include "hedgehog/models/llama_layer.h"
-#include "hedgehog/models/recompute.h"
-#include "hedgehog/models/weight_visitor.h"
+#include "hedgehog/models/json_fields.h"
 
-#include <ATen/ATen.h>
-
-#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
 
 namespace hedgehog {
 namespace {
 
-// Calls visit with every weight of one block: the one list of names and shapes, for loading and for writing.
-void visit_layer(const LlamaConfig& config, const std::string& prefix, LlamaLayer& layer, const WeightVisitor& visit) {
-  visit(prefix + "input_layernorm.weight", layer.input_norm, {config.hidden});
-  visit(prefix + "post_attention_layernorm.weight", layer.post_attention_norm, {config.hidden});
-  if (config.qk_norm) {
-    visit(prefix + "self_attn.q_norm.weight", layer.q_norm, {config.head_dim});
-    visit(prefix + "self_attn.k_norm.weight", layer.k_norm, {config.head_dim});
+// How the members of the family differ where config.json leaves a value out.
+struct Variant {
+  std::string_view model_type;
+  std::int64_t max_positions;
+  bool qkv_bias, qk_norm;
+  std::int64_t head_dim;  // 0: hidden / heads
+};
+constexpr std::array<Variant, 4> kVariants{{{"llama", 2048, false, false, 0},
+                                            {"mistral", 131072, false, false, 0},
+                                            {"qwen2", 32768, true, false, 0},
+                                            {"qwen3", 32768, false, true, 128}}};
+
+const Variant& variant_of(const JsonFields& fields) {
+  const std::string type = fields.text("model_type");
+  for (const Variant& variant : kVariants) {
+    if (variant.model_type == type) return variant;
   }
-  const std::int64_t q = config.heads * config.head_dim, kv = config.kv_heads * config.head_dim;
-  const auto linear = [&](const LinearSlot& slot, std::int64_t out, std::int64_t in, bool bias) {
-    Linear& target = layer.*slot.member;
-    visit(prefix + slot.hugging_face + ".weight", target.weight, {out, in});
-    if (bias) visit(prefix + slot.hugging_face + ".bias", target.bias, {out});
-  };
-  linear(kLinearSlots[0], q, config.hidden, config.qkv_bias);
-  linear(kLinearSlots[1], kv, config.hidden, config.qkv_bias);
-  linear(kLinearSlots[2], kv, config.hidden, config.qkv_bias);
-  linear(kLinearSlots[3], config.hidden, q, config.output_bias);
-  linear(kLinearSlots[4], config.intermediate, config.hidden, config.mlp_bias);
-  linear(kLinearSlots[5], config.intermediate, config.hidden, config.mlp_bias);
-  linear(kLinearSlots[6], config.hidden, config.intermediate, config.mlp_bias);
+  fail("{}: \"model_type\" should be llama, mistral, qwen2, qwen3 or gpt2, found {}", fields.where(),
+       brief(fields.value()["model_type"]));
 }
 
-std::string layer_prefix(std::size_t layer) {
-  return fmt::format("model.layers.{}.", layer);
+void read_yarn(const JsonFields& scaling, RotaryConfig& rotary) {
+  rotary.attention_factor = scaling.number_or("attention_factor", 0, 0, 1e6);
+  rotary.beta_fast = scaling.number_or("beta_fast", 32, 1e-6, 1e6);
+  rotary.beta_slow = scaling.number_or("beta_slow", 1, 1e-6, 1e6);
+  rotary.mscale = scaling.number_or("mscale", 0, 0, 1e6);
+  rotary.mscale_all_dim = scaling.number_or("mscale_all_dim", 0, 0, 1e6);
+  rotary.truncate = scaling.boolean_or("truncate", true);
 }
 
-Attention make_attention(const LlamaConfig& config, AttentionConfig attention, std::size_t layer) {
-  if (attention.kind == AttentionKind::kSoftmax && attention.window == 0) attention.window = config.windows[layer];
-  return Attention(attention, config.heads, config.kv_heads, config.head_dim, config.hidden);
+// LongRoPE (arXiv 2402.13753) where one list of factors serves every length: what a GGUF file's rope_freqs.weight becomes.
+void read_longrope(const JsonFields& scaling, std::int64_t head_dim, RotaryConfig& rotary) {
+  rotary.attention_factor = scaling.number("attention_factor", 1e-6, 1e6);
+  const nlohmann::json& factors = scaling.array("short_factor");
+  check(factors == scaling.array("long_factor"), "{}: \"short_factor\" and \"long_factor\" that differ are not supported",
+        scaling.where());
+  check(static_cast<std::int64_t>(factors.size()) == head_dim / 2, "{}: \"short_factor\" should have {} values, found {}",
+        scaling.where(), head_dim / 2, factors.size());
+  for (const nlohmann::json& factor : factors) {
+    const double value = factor.is_number() ? factor.get<double>() : 0;
+    check(std::isfinite(value) && value > 0, "{}: \"short_factor\" should hold positive numbers, found {}", scaling.where(),
+          brief(factor));
+    rotary.frequency_divisors.push_back(value);
+  }
 }
 
-LayerShape shape_of(const LlamaConfig& config) {
-  return {config.heads, config.kv_heads, config.head_dim, config.norm_epsilon};
+// "rope_parameters" (new) or "rope_scaling" (old, may be null), with the base frequency inside or beside it.
+RotaryConfig read_rotary(const JsonFields& fields, std::int64_t max_positions, std::int64_t head_dim) {
+  RotaryConfig rotary;
+  const nlohmann::json empty = nlohmann::json::object();
+  const std::string key = fields.has("rope_scaling") ? "rope_scaling" : "rope_parameters";
+  const JsonFields scaling = fields.has(key) ? fields.object(key) : JsonFields(empty, fields.where());
+  for (const char* layer_type : {"full_attention", "sliding_attention"}) {
+    check(!scaling.has(layer_type), "{}: a rotary encoding for each layer type is not supported", scaling.where());
+  }
+  const double outer_theta = fields.number_or("rope_theta", 10000, 1.0001, 1e15);
+  rotary.theta = scaling.number_or("rope_theta", outer_theta, 1.0001, 1e15);
+  for (const JsonFields& place : {fields, scaling}) {
+    check(place.number_or("partial_rotary_factor", 1, 0, 1) == 1, "{}: \"partial_rotary_factor\" other than 1 is not supported",
+          place.where());
+  }
+  const std::string type_key = scaling.has("rope_type") ? "rope_type" : "type";
+  rotary.scaling = scaling.text_or(type_key, "default");
+  const std::string& type = rotary.scaling;
+  check(type == "default" || type == "linear" || type == "llama3" || type == "yarn" || type == "longrope",
+        "{}: \"{}\" should be default, linear, llama3, yarn or longrope, found {}", scaling.where(), type_key, brief(type));
+  if (type == "llama3" || type == "yarn") {
+    const JsonFields& place = fields.has("original_max_position_embeddings") ? fields : scaling;
+    rotary.original_max_positions =
+        place.integer_or("original_max_position_embeddings", max_positions, 1, std::int64_t{1} << 40);
+  }
+  if (type == "yarn" && !scaling.has("factor")) {
+    rotary.factor = static_cast<double>(max_positions) / static_cast<double>(rotary.original_max_positions);
+  } else if (type != "default" && type != "longrope") {
+    rotary.factor = scaling.number("factor", 1e-6, 1e9);
+  }
+  if (type == "yarn") read_yarn(scaling, rotary);
+  if (type == "longrope") read_longrope(scaling, head_dim, rotary);
+  if (type == "llama3") {
+    rotary.low_freq_factor = scaling.number("low_freq_factor", 1e-6, 1e9);
+    rotary.high_freq_factor = scaling.number("high_freq_factor", 1e-6, 1e9);
+    check(rotary.high_freq_factor > rotary.low_freq_factor, "{}: \"high_freq_factor\" should exceed \"low_freq_factor\"",
+          scaling.where());
+  }
+  return rotary;
 }
 
-void check_tokens(const at::Tensor& tokens, const at::Tensor& segment_start, std::int64_t vocabulary) {
-  check(tokens.dim() == 2 && tokens.scalar_type() == at::kLong && tokens.numel() > 0,
-        "tokens should be int64 [batch, length] and not empty");
-  const auto [least, most] = at::aminmax(tokens);
-  check(least.item<std::int64_t>() >= 0 && most.item<std::int64_t>() < vocabulary,
-        "token ids should be from 0 to {}, found {} to {}: does the tokenizer belong to this model?", vocabulary - 1,
-        least.item<std::int64_t>(), most.item<std::int64_t>());
-  check(!segment_start.defined() || segment_start.sizes() == tokens.sizes(),
-        "segment_start should have the shape of tokens, [batch, length]");
-}
-
-RotaryTable table_for(const LlamaConfig& config, const at::Tensor& tokens, const at::Tensor& segment_start) {
-  at::Tensor positions = at::arange(tokens.size(1), at::kLong);
-  if (segment_start.defined()) positions = positions - segment_start;
-  return rotary_table(config.rotary, config.head_dim, positions);
+std::vector<std::int64_t> read_windows(const JsonFields& fields, const std::string& model_type, std::int64_t layers) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 40;
+  std::vector<std::int64_t> windows(static_cast<std::size_t>(layers), 0);
+  const bool given_null = fields.value().contains("sliding_window") && !fields.has("sliding_window");
+  if (model_type == "llama" || given_null) return windows;
+  if (model_type == "mistral") {
+    windows.assign(windows.size(), fields.integer_or("sliding_window", 4096, 1, kMost));
+    return windows;
+  }
+  if (!fields.boolean_or("use_sliding_window", false)) return windows;
+  const std::int64_t window = fields.integer_or("sliding_window", 4096, 1, kMost);
+  if (!fields.has("layer_types")) {
+    for (std::int64_t i = fields.integer_or("max_window_layers", 28, 0, kMost); i < layers; ++i) windows[i] = window;
+    return windows;
+  }
+  const nlohmann::json& types = fields.array("layer_types");
+  check(types.size() == windows.size(), "{}: \"layer_types\" should have {} entries, found {}", fields.where(), layers,
+        types.size());
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    const bool sliding = types[i] == "sliding_attention";
+    check(sliding || types[i] == "full_attention",
+          "{}: \"layer_types\" should hold full_attention or sliding_attention, found {}", fields.where(), brief(types[i]));
+    if (sliding) windows[i] = window;
+  }
+  return windows;
 }
 
 }  // namespace
 
-Llama::Llama(const Checkpoint& checkpoint, at::ScalarType dtype) : config_(llama_config(checkpoint.config)) {
-  const TensorSource& source = *checkpoint.tensors;
-  if (!checkpoint.config.contains("tie_word_embeddings") && !source.contains("lm_head.weight")) config_.tied_embeddings = true;
-  const WeightVisitor load = weight_loader(source, {}, dtype);
-  load("model.embed_tokens.weight", embedding_, {config_.vocabulary, config_.hidden});
-  for (std::int64_t i = 0; i < config_.layers; ++i) {
-    const auto index = static_cast<std::size_t>(i);
-    LlamaLayer layer{{}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, make_attention(config_, {}, index)};
-    visit_layer(config_, layer_prefix(index), layer, load);
-    layers_.push_back(std::move(layer));
+DecoderConfig llama_config(const nlohmann::json& json) {
+  const JsonFields fields(json, "config.json");
+  const Variant& variant = variant_of(fields);
+  check(!fields.has("quantization_config"),
+        "{}: \"quantization_config\": the weights are quantized; use a checkpoint that is not, or a GGUF file", fields.where());
+  DecoderConfig config;
+  config.model_type = variant.model_type;
+  config.vocabulary = fields.integer("vocab_size", 1, 1 << 24);
+  config.hidden = fields.integer("hidden_size", 1, 1 << 17);
+  config.intermediate = fields.integer("intermediate_size", 1, 1 << 20);
+  config.layers = fields.integer("num_hidden_layers", 1, 4096);
+  config.heads = fields.integer("num_attention_heads", 1, 4096);
+  config.kv_heads = fields.integer_or("num_key_value_heads", config.heads, 1, 4096);
+  check(config.heads % config.kv_heads == 0,
+        "config.json: \"num_attention_heads\" ({}) should be a multiple of \"num_key_value_heads\" ({})", config.heads,
+        config.kv_heads);
+  if (fields.has("head_dim") || variant.head_dim != 0) {
+    config.head_dim = fields.integer_or("head_dim", variant.head_dim, 2, 4096);
+  } else {
+    check(
+        config.hidden % config.heads == 0,
+        "config.json: \"hidden_size\" ({}) should be a multiple of \"num_attention_heads\" ({}) when there is no \"head_dim\"",
+        config.hidden, config.heads);
+    config.head_dim = config.hidden / config.heads;
   }
-  load("model.norm.weight", norm_, {config_.hidden});
-  if (!tied()) load("lm_head.weight", output_, {config_.vocabulary, config_.hidden});
-}
+  check(config.head_dim % 2 == 0 && config.head_dim >= 2,
+        "config.json: \"head_dim\" should be even for rotary encoding, found {}", config.head_dim);
+  config.max_positions = fields.integer_or("max_position_embeddings", variant.max_positions, 1, std::int64_t{1} << 40);
+  config.norm_epsilon = fields.number_or("rms_norm_eps", 1e-6, 0, 1);
+  const std::string activation = fields.text_or("hidden_act", "silu");
+  check(activation == "silu" || activation == "swish", "config.json: \"hidden_act\" should be silu, found {}",
+        brief(activation));
 
-std::vector<std::pair<std::string, at::Tensor*>> Llama::weights() {
-  std::vector<std::pair<std::string, at::Tensor*>> result{{"model.embed_tokens.weight", &embedding_}};
-  const WeightVisitor collect = weight_collector(result);
-  for (std::size_t i = 0; i < layers_.size(); ++i) visit_layer(config_, layer_prefix(i), layers_[i], collect);
-  result.emplace_back("model.norm.weight", &norm_);
-  if (!tied()) result.emplace_back("lm_head.weight", &output_);
-  return result;
-}
-
-at::Tensor Llama::forward(const at::Tensor& tokens, const at::Tensor& segment_start) const {
-  check_tokens(tokens, segment_start, config_.vocabulary);
-  const RotaryTable table = table_for(config_, tokens, segment_start);
-  const LayerShape shape = shape_of(config_);
-  Residual residual{at::embedding(embedding_, tokens), {}};
-  for (const LlamaLayer& layer : layers_) {
-    const auto run = [shape, table, segment_start, control = control](const LlamaLayer& block, const Residual& in) {
-      return layer_forward(block, shape, table, segment_start, in,
-                           [&](const AttentionInput& input) { return block.attention.forward(input, control); });
-    };
-    if (!gradient_checkpointing || !at::GradMode::is_enabled()) {
-      residual = run(layer, residual);
-      continue;
-    }
-    std::vector<at::Tensor> inputs{residual.hidden};
-    if (residual.delta.defined()) inputs.push_back(residual.delta);
-    // The copy shares the block's tensors and outlives this call.
-    const std::vector<at::Tensor> outputs = recompute(
-        [run, block = layer](const std::vector<at::Tensor>& in) {
-          const Residual out = run(block, {in[0], in.size() > 1 ? in[1] : at::Tensor()});
-          return std::vector<at::Tensor>{out.hidden, out.delta};
-        },
-        inputs);
-    residual = {outputs[0], outputs[1]};
-  }
-  return norm_residual(residual, norm_, config_.norm_epsilon).second;
-}
-
-at::Tensor Llama::forward_visiting(const at::Tensor& tokens, const at::Tensor& segment_start, bool softmax_only,
-                                   const LayerVisitor& visit) const {
-  check_tokens(tokens, segment_start, config_.vocabulary);
-  const at::NoGradGuard no_gradients;
-  const RotaryTable table = table_for(config_, tokens, segment_start);
-  Residual residual{at::embedding(embedding_, tokens), {}};
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const LlamaLayer& layer = layers_[i];
-    residual = layer_forward(layer, shape_of(config_), table, segment_start, residual, [&](const AttentionInput& input) {
-      if (visit) visit(static_cast<std::int64_t>(i), input);
-      if (softmax_only) return make_attention(config_, {}, i).forward(input);
-      return layer.attention.forward(input, control);
-    });
-  }
-  return norm_residual(residual, norm_, config_.norm_epsilon).second;
-}
-
-at::Tensor Llama::continue_from(std::vector<AttentionState>& states, const at::Tensor& tokens) const {
-  check_tokens(tokens, {}, config_.vocabulary);
-  check(states.empty() || states.size() == layers_.size(), "a state should have {} layers, found {}", layers_.size(),
-        states.size());
-  const at::NoGradGuard no_gradients;
-  states.resize(layers_.size());
-  const std::int64_t start = states[0].position;
-  const RotaryTable table =
-      rotary_table(config_.rotary, config_.head_dim, at::arange(start, start + tokens.size(1), at::kLong));
-  Residual residual{at::embedding(embedding_, tokens), {}};
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    residual = layer_forward(layers_[i], shape_of(config_), table, {}, residual,
-                             [&](const AttentionInput& input) { return layers_[i].attention.continue_from(states[i], input); });
-  }
-  return norm_residual(residual, norm_, config_.norm_epsilon).second;
-}
-
-at::Tensor Llama::logits(const at::Tensor& hidden) const {
-  Linear output;
-  output.weight = output_weight();
-  return output.forward(hidden);
-}
-
-void Llama::set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax) {
-  for (const std::int64_t layer : keep_softmax) {
-    check(layer >= 0 && layer < config_.layers, "layers that keep softmax should be from 0 to {}, found {}", config_.layers - 1,
-          layer);
-  }
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const bool kept = std::find(keep_softmax.begin(), keep_softmax.end(), static_cast<std::int64_t>(i)) != keep_softmax.end();
-    layers_[i].attention = make_attention(config_, kept ? AttentionConfig{} : config, i);
-  }
-}
-
-Llama Llama::teacher() const {
-  Llama copy = *this;
-  copy.set_attention({});
-  copy.gradient_checkpointing = false;
-  copy.control = AttentionControl::kNone;
-  for (LlamaLayer& layer : copy.layers_) {
-    for (const LinearSlot& slot : kLinearSlots) {
-      Linear& linear = layer.*slot.member;
-      linear.lora_a = linear.lora_b = at::Tensor();
-      linear.lora_scale = 0;
-    }
-  }
-  return copy;
+  // Qwen2 always has the bias on q, k, v and never on o; elsewhere "attention_bias" is for all four.
+  const bool attention_bias =
+      variant.model_type != "mistral" && !variant.qkv_bias && fields.boolean_or("attention_bias", false);
+  config.qkv_bias = variant.qkv_bias || attention_bias;
+  config.output_bias = attention_bias;
+  config.mlp_bias = variant.model_type == "llama" && fields.boolean_or("mlp_bias", false);
+  config.qk_norm = variant.qk_norm;
+  config.tied_embeddings = fields.boolean_or("tie_word_embeddings", false);
+  config.rotary = read_rotary(fields, config.max_positions, config.head_dim);
+  config.windows = read_windows(fields, config.model_type, config.layers);
+  return config;
 }
 
 }  // namespace hedgehog

@@ -1,83 +1,12 @@
 // The Llama family: Llama 1-3, Mistral, Qwen2 (q/k/v bias), Qwen3 (q/k norm), SmolLM2. RMSNorm, RoPE, grouped-query attention,
-// SwiGLU. Each layer's attention is a part that can be swapped (attention/attention.h).
+// SwiGLU. Its tensor names are those that models/decoder.h goes by.
 #pragma once
 
-#include "hedgehog/attention/attention.h"
-#include "hedgehog/checkpoint/checkpoint.h"
-#include "hedgehog/models/layer_visitor.h"
-#include "hedgehog/models/linear.h"
-#include "hedgehog/models/rotary.h"
-
-#include <ATen/core/Tensor.h>
-
-#include <string>
-#include <utility>
-#include <vector>
+#include "hedgehog/models/decoder.h"
 
 namespace hedgehog {
 
-struct LlamaConfig {
-  std::string model_type;  // "llama", "mistral", "qwen2", "qwen3"
-  std::int64_t vocabulary = 0, hidden = 0, intermediate = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0;
-  std::int64_t max_positions = 0;
-  double norm_epsilon = 1e-5;
-  RotaryConfig rotary;
-  bool qkv_bias = false, output_bias = false, mlp_bias = false, qk_norm = false, tied_embeddings = false;
-  std::vector<std::int64_t> windows;  // per layer, 0: full attention (Mistral, Qwen2's max_window_layers)
-};
-
-/// Throws Error that names the key for a model_type, activation or rope_type that is not known, a missing or senseless value.
-LlamaConfig llama_config(const nlohmann::json& config);
-
-struct LlamaLayer {
-  at::Tensor input_norm, post_attention_norm;  // [hidden]
-  at::Tensor q_norm, k_norm;                   // [head_dim], Qwen3 only
-  Linear q, k, v, o, gate, up, down;
-  Attention attention;
-};
-
-class Llama {
- public:
-  /// Loads and checks every tensor. Weights in `dtype` (fp32 or bf16), no gradients. Softmax attention everywhere.
-  /// Throws Error for a missing tensor or a wrong shape, naming it and the file.
-  Llama(const Checkpoint& checkpoint, at::ScalarType dtype = at::kFloat);
-
-  /// tokens: int64 [batch, length]; segment_start as in AttentionInput, positions restart in each document. Returns the final
-  /// normalised hidden states [batch, length, hidden]. With `gradient_checkpointing` layers are recomputed in the backward
-  /// pass.
-  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& segment_start = {}) const;
-  /// forward() without gradients, calling `visit` with each layer's attention input on the way; softmax_only runs softmax
-  /// attention in every layer whatever is installed (the teacher).
-  at::Tensor forward_visiting(const at::Tensor& tokens, const at::Tensor& segment_start, bool softmax_only,
-                              const LayerVisitor& visit) const;
-  /// Chunked or recurrent form: tokens [batch, n] continue `states` (one per layer; empty at the start), no gradients.
-  at::Tensor continue_from(std::vector<AttentionState>& states, const at::Tensor& tokens) const;
-  /// [..., vocabulary] from hidden states [..., hidden].
-  at::Tensor logits(const at::Tensor& hidden) const;
-
-  /// Swaps every layer's attention for `config` (layers in `keep_softmax` stay). Weights start anew.
-  void set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax = {});
-  /// A copy that shares all weights but has softmax attention and no LoRA: the teacher.
-  Llama teacher() const;
-
-  const LlamaConfig& config() const { return config_; }
-  std::vector<LlamaLayer>& layers() { return layers_; }
-  const std::vector<LlamaLayer>& layers() const { return layers_; }
-  /// The matrix that logits multiplies with, [vocabulary, hidden]: the embedding when tied.
-  const at::Tensor& output_weight() const { return tied() ? embedding_ : output_; }
-  at::ScalarType dtype() const { return embedding_.scalar_type(); }
-
-  /// Every weight of the base model by its Hugging Face name (no LoRA, no attention weights).
-  std::vector<std::pair<std::string, at::Tensor*>> weights();
-
-  bool gradient_checkpointing = false;
-  AttentionControl control = AttentionControl::kNone;
-
- private:
-  bool tied() const { return config_.tied_embeddings; }
-  LlamaConfig config_;
-  at::Tensor embedding_, norm_, output_;
-  std::vector<LlamaLayer> layers_;
-};
+/// config.json of the four. Throws as decoder_config() does.
+DecoderConfig llama_config(const nlohmann::json& config);
 
 }  // namespace hedgehog

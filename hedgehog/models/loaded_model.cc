@@ -5,8 +5,9 @@
 #include "hedgehog/checkpoint/safetensors.h"
 #include "hedgehog/models/adapter.h"
 #include "hedgehog/models/adapter_tensors.h"
+#include "hedgehog/models/decoder_layer.h"
+#include "hedgehog/models/gpt2.h"
 #include "hedgehog/models/json_fields.h"
-#include "hedgehog/models/llama_layer.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -41,7 +42,7 @@ std::filesystem::path find_base(const std::filesystem::path& directory) {
 
 LoadedModel load_checkpoint(const std::filesystem::path& path, at::ScalarType dtype) {
   Checkpoint checkpoint = open_checkpoint(path);
-  Llama model(checkpoint, dtype);
+  Decoder model(checkpoint, dtype);
   json description;
   if (checkpoint.config.contains("hedgehog")) {
     description = checkpoint.config["hedgehog"];
@@ -56,7 +57,8 @@ LoadedModel load_checkpoint(const std::filesystem::path& path, at::ScalarType dt
 
 // transformers picks its class by this name.
 std::string architecture_of(const std::string& model_type) {
-  constexpr std::array<std::pair<const char*, const char*>, 4> kNames{{{"llama", "LlamaForCausalLM"},
+  constexpr std::array<std::pair<const char*, const char*>, 5> kNames{{{"gpt2", "GPT2LMHeadModel"},
+                                                                       {"llama", "LlamaForCausalLM"},
                                                                        {"mistral", "MistralForCausalLM"},
                                                                        {"qwen2", "Qwen2ForCausalLM"},
                                                                        {"qwen3", "Qwen3ForCausalLM"}}};
@@ -85,12 +87,13 @@ void export_model(const std::filesystem::path& directory, LoadedModel& loaded) {
   check(!same, "{}: the base model is there, and it is never written to; choose another directory", directory.string());
   std::filesystem::create_directories(directory, error);
   check(!error, "{}: cannot make the folder: {}", directory.string(), error.message());
-  Llama merged = loaded.model;
+  Decoder merged = loaded.model;
   NamedTensors tensors;
-  for (LlamaLayer& layer : merged.layers()) {
+  for (DecoderLayer& layer : merged.layers()) {
     for (const LinearSlot& slot : kLinearSlots) (layer.*slot.member).merge_lora();
   }
   for (const auto& [name, tensor] : merged.weights()) tensors.emplace_back(name, tensor->detach());
+  if (merged.config().model_type == "gpt2") tensors = as_gpt2_tensors(tensors);
   for (const auto& [name, tensor] : adapter_tensors(merged, /*full_weights=*/false)) {
     tensors.emplace_back(kExportPrefix + name, tensor->detach());
   }

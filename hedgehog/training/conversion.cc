@@ -22,8 +22,8 @@ nlohmann::json to_json(const ConversionConfig& config) {
   return json;
 }
 
-std::vector<StageMaker> conversion_stages(Llama& model, const Corpus& corpus, const ConversionConfig& config,
-                                          const std::optional<Llama>& teacher) {
+std::vector<StageMaker> conversion_stages(Decoder& model, const Corpus& corpus, const ConversionConfig& config,
+                                          const std::optional<Decoder>& teacher) {
   // All that can be known to fail is known now, not after the hours of the stages before.
   const auto check_stage = [&](const auto& stage) { BatchSampler(corpus, stage.batch, stage.length, 0); };
   std::vector<StageMaker> stages;
@@ -57,7 +57,7 @@ ConversionConfig baseline_of(const ConversionConfig& config) {
 }
 
 nlohmann::json run_identity(const ConversionConfig& config, const Corpus& corpus, const std::string& base_sha256,
-                            const Llama& model) {
+                            const Decoder& model) {
   return {
       {"recipe", to_json(config)}, {"corpus", corpus.sha256}, {"base", base_sha256}, {"dtype", at::toString(model.dtype())}};
 }

@@ -23,14 +23,14 @@ nlohmann::json to_json(const ConversionConfig& config);
 
 /// The stages for a model that has its attention installed already. `model` and `corpus` must outlive them. May be empty.
 /// `teacher` as in FinetuningStage. Throws Error for what any of the stages could not begin with.
-std::vector<StageMaker> conversion_stages(Llama& model, const Corpus& corpus, const ConversionConfig& config,
-                                          const std::optional<Llama>& teacher = {});
+std::vector<StageMaker> conversion_stages(Decoder& model, const Corpus& corpus, const ConversionConfig& config,
+                                          const std::optional<Decoder>& teacher = {});
 
 /// The same finetuning for the softmax model, on the next token alone: what a converted model is to be measured against.
 ConversionConfig baseline_of(const ConversionConfig& config);
 
 /// What a resumed run must find again.
 nlohmann::json run_identity(const ConversionConfig& config, const Corpus& corpus, const std::string& base_sha256,
-                            const Llama& model);
+                            const Decoder& model);
 
 }  // namespace hedgehog

@@ -2,7 +2,7 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/adapter.h"
-#include "hedgehog/models/llama_layer.h"
+#include "hedgehog/models/decoder_layer.h"
 #include "hedgehog/training/loss.h"
 
 #include <ATen/ATen.h>
@@ -50,19 +50,23 @@ nlohmann::json to_json(const FinetuningConfig& config) {
           {"gradient_checkpointing", config.gradient_checkpointing}};
 }
 
-void check_finetuning(const FinetuningConfig& config, const Llama& model) {
+void check_finetuning(const FinetuningConfig& config, const Decoder& model) {
   check(config.kind != FinetuningKind::kNone && config.tokens > 0 && config.accumulate > 0,
         "finetuning: nothing to do: expected lora or full, tokens and batches a step above 0");
   check(config.teacher_factor >= 0 && config.teacher_factor <= 1, "teacher's logits: expected a factor from 0 to 1, found {}",
         config.teacher_factor);
   if (config.kind != FinetuningKind::kLora) return;
+  bool any = false;
   for (const std::string& target : config.lora_targets) {
-    check(std::any_of(kLinearSlots.begin(), kLinearSlots.end(), [&](const LinearSlot& slot) { return target == slot.name; }),
-          "LoRA: expected targets among q, k, v, o, gate, up, down, found '{}'", target);
+    const auto slot =
+        std::find_if(kLinearSlots.begin(), kLinearSlots.end(), [&](const LinearSlot& s) { return target == s.name; });
+    check(slot != kLinearSlots.end(), "LoRA: expected targets among q, k, v, o, gate, up, down, found '{}'", target);
+    any = any || (model.layers().front().*slot->member).weight.defined();
   }
-  check(config.lora_rank > 0 && !config.lora_targets.empty(), "LoRA: expected a rank above 0 and at least one target");
+  check(config.lora_rank > 0 && any, "LoRA: expected a rank above 0 and at least one target that the model has");
   for (const LinearSlot& slot : kLinearSlots) {
     const Linear& linear = model.layers().front().*slot.member;
+    if (!linear.weight.defined()) continue;
     const std::int64_t most = std::min(linear.weight.size(0), linear.weight.size(1));
     const bool wanted = contains(config.lora_targets, slot.name);
     check(!wanted || config.lora_rank <= most, "LoRA: a rank of {} is more than the {} of the matrix '{}'", config.lora_rank,
@@ -77,8 +81,8 @@ void check_finetuning(const FinetuningConfig& config, const Llama& model) {
   }
 }
 
-FinetuningStage::FinetuningStage(Llama& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed,
-                                 const std::optional<Llama>& teacher)
+FinetuningStage::FinetuningStage(Decoder& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed,
+                                 const std::optional<Decoder>& teacher)
     : model_(model),
       config_(config),
       sampler_(corpus, config.batch, config.length, seed),
@@ -107,11 +111,11 @@ FinetuningStage::~FinetuningStage() {
 
 void FinetuningStage::start_lora(std::uint64_t seed) {
   std::uint64_t stream = seed * 1000003;
-  for (LlamaLayer& layer : model_.layers()) {
+  for (DecoderLayer& layer : model_.layers()) {
     for (const LinearSlot& slot : kLinearSlots) {
       ++stream;
       Linear& linear = layer.*slot.member;
-      if (!contains(config_.lora_targets, slot.name) || linear.lora_a.defined()) continue;
+      if (!contains(config_.lora_targets, slot.name) || linear.lora_a.defined() || !linear.weight.defined()) continue;
       linear.add_lora(config_.lora_rank, config_.lora_alpha, stream);
     }
   }

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "hedgehog/data/batch_sampler.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 #include "hedgehog/training/schedule.h"
 #include "hedgehog/training/stage.h"
 
@@ -41,15 +41,15 @@ nlohmann::json to_json(const FinetuningConfig& config);
 
 /// Throws Error for a configuration that the stage could not begin with on `model`: LoRA that does not fit its matrices, or
 /// another one than the model has.
-void check_finetuning(const FinetuningConfig& config, const Llama& model);
+void check_finetuning(const FinetuningConfig& config, const Decoder& model);
 
 class FinetuningStage : public Stage {
  public:
   /// Starts LoRA (one that is there goes on, see check_finetuning) or makes all weights trainable; both end with the stage.
   /// `model` and `corpus` must outlive it. Teacher's logits are those of `teacher`, a softmax model whose weights are not being
   /// trained; without one, of the model's own weights as they are now under softmax attention.
-  FinetuningStage(Llama& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed,
-                  const std::optional<Llama>& teacher = {});
+  FinetuningStage(Decoder& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed,
+                  const std::optional<Decoder>& teacher = {});
   ~FinetuningStage() override;
 
   std::string name() const override { return "finetuning"; }
@@ -67,11 +67,11 @@ class FinetuningStage : public Stage {
   void choose_parameters();
   at::Tensor teacher_hidden(const Batch& batch) const;
 
-  Llama& model_;
+  Decoder& model_;
   FinetuningConfig config_;
   BatchSampler sampler_;
   AdamW optimizer_;
-  std::optional<Llama> teacher_;
+  std::optional<Decoder> teacher_;
   std::vector<std::pair<at::Tensor*, bool>> required_gradient_;  // as it was before the stage
   bool checkpointing_before_;
   double cross_entropy_ = 0, kl_ = 0;  // sums over `summed_` steps

@@ -31,7 +31,7 @@ AttentionConfig hybrid() {
 }
 
 /// log p(·) of every position, fp64, from the whole logits matrix: [positions, vocabulary].
-at::Tensor plain_log_probabilities(const Llama& model, const Corpus& corpus, std::int64_t begin, std::int64_t length) {
+at::Tensor plain_log_probabilities(const Decoder& model, const Corpus& corpus, std::int64_t begin, std::int64_t length) {
   const at::NoGradGuard no_gradients;
   const std::vector<std::int64_t> ids(corpus.tokens.begin() + begin, corpus.tokens.begin() + begin + length);
   return at::log_softmax(model.logits(model.forward(at::tensor(ids, at::kLong).unsqueeze(0)))[0].to(at::kDouble), 1);
@@ -42,7 +42,7 @@ struct Plain {
   std::int64_t tokens = 0;
 };
 
-Plain plain(const Llama& model, const Llama& teacher, const Corpus& corpus, std::int64_t window) {
+Plain plain(const Decoder& model, const Decoder& teacher, const Corpus& corpus, std::int64_t window) {
   Plain sums;
   const auto total = static_cast<std::int64_t>(corpus.tokens.size());
   for (std::int64_t begin = 0; begin + 1 < total; begin += window) {
@@ -101,7 +101,7 @@ TEST(Windows, SenselessSizesAreErrors) {
 }
 
 TEST(Perplexity, EqualsThePlainComputation) {
-  const Llama teacher = tiny_model(), model = tiny_model(hybrid());
+  const Decoder teacher = tiny_model(), model = tiny_model(hybrid());
   const Corpus corpus = random_corpus(700);  // more scored rows than a block of logits holds
   Progress silent;
   const Perplexity result = perplexity(model, corpus, {.window = 64, .limit_tokens = 0, .batch = 8}, silent, &teacher);
@@ -116,7 +116,7 @@ TEST(Perplexity, EqualsThePlainComputation) {
 }
 
 TEST(Perplexity, BatchSizeDoesNotMatterAndRepeatingGivesTheSameBits) {
-  const Llama model = tiny_model(hybrid());
+  const Decoder model = tiny_model(hybrid());
   const Corpus corpus = random_corpus(600, {0, 100, 333});
   Progress silent;
   const auto with = [&](std::int64_t batch) {
@@ -127,7 +127,7 @@ TEST(Perplexity, BatchSizeDoesNotMatterAndRepeatingGivesTheSameBits) {
 }
 
 TEST(Perplexity, OfItselfDivergesByNothing) {
-  const Llama model = tiny_model();
+  const Decoder model = tiny_model();
   Progress silent;
   const Perplexity result = perplexity(model, random_corpus(200), {.window = 40}, silent, &model);
   EXPECT_EQ(*result.kl_to_softmax, 0);
@@ -137,7 +137,7 @@ TEST(Perplexity, OfItselfDivergesByNothing) {
 }
 
 TEST(Perplexity, OfAModelThatKnowsNothingIsItsVocabulary) {
-  Llama model = tiny_model();
+  Decoder model = tiny_model();
   for (auto& [name, weight] : model.weights()) weight->zero_();
   Progress silent;
   EXPECT_NEAR(perplexity(model, random_corpus(100), {.window = 32}, silent).perplexity, 260, 1e-3);
@@ -149,7 +149,7 @@ TEST(Perplexity, NothingToScoreIsAnError) {
 }
 
 TEST(Controls, AreThePerplexitiesUnderEachControlAndLeaveTheModelAsItWas) {
-  Llama model = tiny_model(hybrid());
+  Decoder model = tiny_model(hybrid());
   const Corpus corpus = random_corpus(400);
   const PerplexityConfig config{.window = 64};
   Progress silent;
@@ -173,7 +173,7 @@ TEST(Controls, AreUndoneWhenAMeasurementThrows) {
   struct Thrower : Progress {
     void update(std::int64_t, std::string_view) override { fail("stop"); }
   } thrower;
-  Llama model = tiny_model(hybrid());
+  Decoder model = tiny_model(hybrid());
   EXPECT_THROW(controls(model, random_corpus(100), {.window = 32}, thrower), Error);
   EXPECT_EQ(model.control, AttentionControl::kNone);
 }

@@ -34,7 +34,7 @@ TEST(Smollm2, PerplexityEqualsTransformers) {
   const Corpus corpus = read_corpus({text}, *make_tokenizer(checkpoint.tokenizer), kWindows * window);
   Progress silent;
   const Perplexity result =
-      perplexity(Llama(checkpoint), corpus, {.window = window, .limit_tokens = kWindows * window}, silent);
+      perplexity(Decoder(checkpoint), corpus, {.window = window, .limit_tokens = kWindows * window}, silent);
   EXPECT_EQ(result.tokens, kWindows * (window - 1));
   EXPECT_NEAR(result.perplexity / std::exp(loss / static_cast<double>(result.tokens)), 1, 1e-4);
 }

@@ -65,7 +65,7 @@ TEST(Engine, AnySplitOfThePromptEqualsOneParallelPass) {
   const std::vector<std::vector<std::int64_t>> splits = {{100, 37},          {1, 1, 1, 90},     {16, 16, 16, 16},
                                                          {15, 17, 1, 64, 3}, {3, 2, 1, 120, 7}, {}};
   for (const Form& form : forms()) {
-    const Llama model = tiny_model(form.config);
+    const Decoder model = tiny_model(form.config);
     const at::Tensor expected = model.logits(model.forward(tokens));
     for (const std::vector<std::int64_t>& split : splits) {
       std::vector<AttentionState> states;
@@ -93,7 +93,7 @@ TEST(Engine, SmolLm2ReadsALongPromptInChunksAsInOnePass) {
   const std::filesystem::path path = models / "SmolLM2-135M-Instruct.Q4_1.gguf";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << "skipped: no model (scripts/model fetches it): " << path;
   const at::NoGradGuard no_gradients;
-  Llama model(open_checkpoint(path));
+  Decoder model(open_checkpoint(path));
   constexpr std::int64_t kPrompt = 4096, kSteps = 8, kChunk = 1500;
   at::manual_seed(5);
   const at::Tensor tokens = at::randint(0, model.config().vocabulary, {1, kPrompt + kSteps}, at::kLong);
@@ -129,7 +129,7 @@ TEST(Engine, StateStaysOfOneSize) {
     if (form.config.kind == AttentionKind::kSoftmax && form.config.window == 0) {
       continue;
     }
-    const Llama model = tiny_model(form.config);
+    const Decoder model = tiny_model(form.config);
     std::vector<AttentionState> states;
     model.continue_from(states, tokens.narrow(1, 0, 128));
     const std::int64_t after_128 = bytes(states);
@@ -158,7 +158,7 @@ std::vector<std::int32_t> prompt_of(const std::string& text) {
 }
 
 // The greedy continuation by parallel passes over all that is there.
-std::vector<std::int32_t> greedy_by_parallel_passes(const Llama& model, std::vector<std::int32_t> tokens, int count) {
+std::vector<std::int32_t> greedy_by_parallel_passes(const Decoder& model, std::vector<std::int32_t> tokens, int count) {
   const at::NoGradGuard no_gradients;
   std::vector<std::int32_t> chosen;
   for (int i = 0; i < count; ++i) {
@@ -173,7 +173,7 @@ std::vector<std::int32_t> greedy_by_parallel_passes(const Llama& model, std::vec
 TEST(Generate, GreedyEqualsParallelPasses) {
   const std::string text = "What a hedgehog eats at night, and what it does when winter comes";
   for (const Form& form : forms()) {
-    const Llama model = tiny_model(form.config);
+    const Decoder model = tiny_model(form.config);
     const std::vector<std::int32_t> expected = greedy_by_parallel_passes(model, prompt_of(text), 40);
     GenerationRequest request;
     request.prompt = prompt_of(text);
@@ -195,7 +195,7 @@ TEST(Generate, GreedyEqualsParallelPasses) {
 TEST(Generate, KeepsTheStateInTheDtypeThatIsAskedFor) {
   for (const Form& form : forms()) {
     if (form.config.kind == AttentionKind::kSoftmax) continue;
-    const Llama model = tiny_model(form.config);
+    const Decoder model = tiny_model(form.config);
     GenerationRequest request;
     request.prompt = prompt_of("What a hedgehog eats at night");
     request.max_tokens = 20;
@@ -219,7 +219,7 @@ TEST(Generate, AStateInFewBitsGivesNearlyTheSameLogits) {
   const at::Tensor tokens = random_tokens(150);
   for (const Form& form : forms()) {
     if (form.config.kind == AttentionKind::kSoftmax) continue;
-    const Llama model = tiny_model(form.config);
+    const Decoder model = tiny_model(form.config);
     const at::Tensor expected = model.logits(model.forward(tokens));
     for (const auto dtype : {at::kBFloat16, at::kChar}) {
       std::vector<AttentionState> states(2);
@@ -244,7 +244,7 @@ class GenerateText : public ::testing::Test {
   }
   GenerationResult run(const Tokenizer& tokenizer = ByteTokenizer()) { return generate(model_, tokenizer, request_); }
 
-  Llama model_;
+  Decoder model_;
   GenerationRequest request_;
 };
 

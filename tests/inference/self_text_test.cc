@@ -57,7 +57,7 @@ class SelfText : public ::testing::Test {
   }
 
   std::filesystem::path folder_;
-  Llama model_;
+  Decoder model_;
   SelfTextConfig config_;
   CountingProgress progress_;
 };

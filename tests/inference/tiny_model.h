@@ -2,7 +2,7 @@
 #pragma once
 
 #include "hedgehog/base/error.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 #include "hedgehog/tokenizer/tokenizer.h"
 
 #include <ATen/ATen.h>
@@ -66,7 +66,7 @@ class RandomTensors : public TensorSource {
 };
 
 // 4 query and 2 key/value heads of dimension 8. A larger scale makes surer predictions.
-inline Llama tiny_model(const AttentionConfig& attention = {}, double scale = 0.3) {
+inline Decoder tiny_model(const AttentionConfig& attention = {}, double scale = 0.3) {
   at::set_num_threads(1);  // products this small gain nothing from threads, and waiting for them costs much on a busy machine
   Checkpoint checkpoint;
   checkpoint.path = "tiny";
@@ -77,11 +77,11 @@ inline Llama tiny_model(const AttentionConfig& attention = {}, double scale = 0.
                        {"max_position_embeddings", 8192}, {"rms_norm_eps", 1e-5},   {"rope_theta", 10000.0},
                        {"tie_word_embeddings", true}};
   checkpoint.tensors = std::make_shared<RandomTensors>(scale);
-  Llama model(checkpoint);
+  Decoder model(checkpoint);
   if (attention == AttentionConfig{}) return model;
   model.set_attention(attention);
   const at::NoGradGuard no_gradients;
-  for (LlamaLayer& layer : model.layers()) {
+  for (DecoderLayer& layer : model.layers()) {
     for (auto& [name, tensor] : layer.attention.parameters()) {
       tensor->add_(at::randn_like(*tensor), 0.3);
     }

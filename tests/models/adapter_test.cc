@@ -31,10 +31,10 @@ at::Tensor tokens_of(const std::string& name) {
 }
 
 // Everything that training may change, changed.
-void train(Llama& model, bool full_weights) {
+void train(Decoder& model, bool full_weights) {
   const at::NoGradGuard no_gradients;
   std::uint64_t seed = 1;
-  for (LlamaLayer& layer : model.layers()) {
+  for (DecoderLayer& layer : model.layers()) {
     for (Linear* linear : {&layer.q, &layer.v, &layer.o}) {
       linear->add_lora(2, 4, seed);
       linear->lora_b.copy_(random_normal(linear->lora_b.sizes(), ++seed) * 0.2);
@@ -45,7 +45,7 @@ void train(Llama& model, bool full_weights) {
   }
 }
 
-at::Tensor hidden_of(const Llama& model, const at::Tensor& tokens) {
+at::Tensor hidden_of(const Decoder& model, const at::Tensor& tokens) {
   const at::NoGradGuard no_gradients;
   return model.forward(tokens);
 }

@@ -35,7 +35,7 @@ std::string error_of(const json& config) {
 }
 
 TEST(LlamaConfigTest, Defaults) {
-  const LlamaConfig config = llama_config(minimal("llama"));
+  const DecoderConfig config = llama_config(minimal("llama"));
   EXPECT_EQ(config.head_dim, 8);
   EXPECT_EQ(config.kv_heads, 4);
   EXPECT_EQ(config.rotary.theta, 10000);

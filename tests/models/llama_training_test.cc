@@ -14,9 +14,9 @@ using testing::random_tokens;
 using testing::relative_difference;
 
 // What training may have as its leaves.
-std::vector<at::Tensor> prepare(Llama& model, bool full_weights) {
+std::vector<at::Tensor> prepare(Decoder& model, bool full_weights) {
   std::vector<at::Tensor> leaves;
-  for (LlamaLayer& layer : model.layers()) {
+  for (DecoderLayer& layer : model.layers()) {
     for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.down}) {
       linear->add_lora(2, 4, leaves.size());
       {
@@ -33,12 +33,12 @@ std::vector<at::Tensor> prepare(Llama& model, bool full_weights) {
   return leaves;
 }
 
-at::Tensor loss_of(const Llama& model, const at::Tensor& tokens, const at::Tensor& segment_start) {
+at::Tensor loss_of(const Decoder& model, const at::Tensor& tokens, const at::Tensor& segment_start) {
   const at::Tensor logits = model.logits(model.forward(tokens, segment_start));
   return (logits * random_normal(logits.sizes(), 99)).sum();
 }
 
-std::vector<at::Tensor> gradients(const Llama& model, const std::vector<at::Tensor>& leaves, const at::Tensor& tokens,
+std::vector<at::Tensor> gradients(const Decoder& model, const std::vector<at::Tensor>& leaves, const at::Tensor& tokens,
                                   const at::Tensor& segment_start) {
   for (const at::Tensor& leaf : leaves) leaf.mutable_grad() = at::Tensor();
   loss_of(model, tokens, segment_start).backward();
@@ -64,7 +64,7 @@ TEST(TrainingTest, CheckpointingGivesEqualGradients) {
     for (const AttentionConfig& config : {AttentionConfig{}, hybrid()}) {
       for (const bool full_weights : {false, true}) {
         SCOPED_TRACE(std::string(name) + " " + to_string(config.kind) + (full_weights ? " all weights" : " LoRA"));
-        Llama model = load_fixture(name);
+        Decoder model = load_fixture(name);
         model.set_attention(config);
         const std::vector<at::Tensor> leaves = prepare(model, full_weights);
         const at::Tensor tokens = random_tokens({2, 24}, 97, 5);
@@ -81,7 +81,7 @@ TEST(TrainingTest, CheckpointingGivesEqualGradients) {
 }
 
 TEST(TrainingTest, GradientsAreFiniteDifferences) {
-  Llama model = load_fixture("qwen3");
+  Decoder model = load_fixture("qwen3");
   model.set_attention(hybrid(), {1});
   const std::vector<at::Tensor> leaves = prepare(model, /*full_weights=*/true);
   const at::Tensor tokens = random_tokens({1, 20}, 97, 6);
@@ -104,7 +104,7 @@ TEST(TrainingTest, GradientsAreFiniteDifferences) {
 }
 
 TEST(TrainingTest, CheckpointingStillAccumulates) {
-  Llama model = load_fixture("llama");
+  Decoder model = load_fixture("llama");
   const std::vector<at::Tensor> leaves = prepare(model, false);
   const at::Tensor tokens = random_tokens({1, 8}, 97, 5);
   model.gradient_checkpointing = true;

@@ -3,7 +3,7 @@
 
 #include "hedgehog/checkpoint/checkpoint.h"
 #include "hedgehog/checkpoint/safetensors.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/models/decoder.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -18,8 +18,8 @@ inline std::filesystem::path fixture(const std::string& name) {
   return std::filesystem::path(HEDGEHOG_SOURCE_DIR) / "tests/fixtures/models" / name;
 }
 
-inline Llama load_fixture(const std::string& name) {
-  return Llama(open_checkpoint(fixture(name)));
+inline Decoder load_fixture(const std::string& name) {
+  return Decoder(open_checkpoint(fixture(name)));
 }
 
 /// Largest |a − b| over largest |b|.

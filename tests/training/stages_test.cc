@@ -28,14 +28,14 @@ AttentionConfig linear(bool gate = false) {
   return config;
 }
 
-std::map<std::string, at::Tensor> snapshot(Llama& model) {
+std::map<std::string, at::Tensor> snapshot(Decoder& model) {
   std::map<std::string, at::Tensor> result;
   for (const auto& [name, tensor] : adapter_tensors(model, true)) result[name] = tensor->detach().clone();
   return result;
 }
 
 /// Names of what differs from `before`, new ones too.
-std::vector<std::string> changed(Llama& model, const std::map<std::string, at::Tensor>& before) {
+std::vector<std::string> changed(Decoder& model, const std::map<std::string, at::Tensor>& before) {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : adapter_tensors(model, true)) {
     if (!before.contains(name) || !at::equal(before.at(name), tensor->detach())) names.push_back(name);
@@ -70,7 +70,7 @@ FinetuningConfig finetuning(std::int64_t steps) {
 
 TEST_F(Distillation, LowersTheDivergenceAndTouchesOnlyTheMaps) {
   const Corpus text = patterned_corpus(80);
-  Llama model = tiny_model(linear(true), 0.8);
+  Decoder model = tiny_model(linear(true), 0.8);
   Progress silent;
   const auto before = snapshot(model);
   const double kl_before = mean_over_layers(model, distillation_losses(model, text, 8, 48, silent)).kl;
@@ -87,7 +87,7 @@ TEST_F(Distillation, LowersTheDivergenceAndTouchesOnlyTheMaps) {
 
 TEST_F(Distillation, OutputsAreLearntToo) {
   const Corpus text = patterned_corpus(80);
-  Llama model = tiny_model(linear(), 0.8);
+  Decoder model = tiny_model(linear(), 0.8);
   Progress silent;
   DistillationConfig config = distillation(60);
   config.weights_factor = 0;
@@ -100,9 +100,9 @@ TEST_F(Distillation, OutputsAreLearntToo) {
 
 TEST_F(Distillation, LayersAreIndependent) {
   const Corpus text = patterned_corpus(80);
-  Llama both = tiny_model(linear()), one = tiny_model(linear());
+  Decoder both = tiny_model(linear()), one = tiny_model(linear());
   one.layers()[0].attention = tiny_model().layers()[0].attention;  // softmax stays there
-  for (Llama* model : {&both, &one}) {
+  for (Decoder* model : {&both, &one}) {
     DistillationStage stage(*model, text, distillation(5), "distillation 1", 1);
     run(stage);
   }
@@ -112,14 +112,14 @@ TEST_F(Distillation, LayersAreIndependent) {
 
 TEST_F(Distillation, SoftmaxHasNothingToLearn) {
   const Corpus text = patterned_corpus(80);
-  Llama model = tiny_model();
+  Decoder model = tiny_model();
   EXPECT_THROW(DistillationStage(model, text, distillation(5), "distillation 1", 1), Error);
 }
 
 TEST_F(Finetuning, LoraLowersTheLossOfSoftmaxAndLinearAlike) {
   const Corpus text = patterned_corpus(120);
   for (const AttentionConfig& attention : {AttentionConfig{}, linear()}) {
-    Llama model = tiny_model(attention);
+    Decoder model = tiny_model(attention);
     const auto before = snapshot(model);
     FinetuningConfig config = finetuning(40);
     config.lora_targets = {"q", "v", "down"};
@@ -140,7 +140,7 @@ TEST_F(Finetuning, LoraLowersTheLossOfSoftmaxAndLinearAlike) {
 TEST_F(Finetuning, TheMapsMoveOnlyWithALearningRate) {
   const Corpus text = patterned_corpus(120);
   for (const double rate : {0.0, 1e-3}) {
-    Llama model = tiny_model(linear());
+    Decoder model = tiny_model(linear());
     const auto before = snapshot(model);
     FinetuningConfig config = finetuning(3);
     config.map_learning_rate = rate;
@@ -154,7 +154,7 @@ TEST_F(Finetuning, TheMapsMoveOnlyWithALearningRate) {
 
 TEST_F(Finetuning, AllWeightsAgainstAFrozenTeacher) {
   const Corpus text = patterned_corpus(120);
-  Llama model = tiny_model(linear());
+  Decoder model = tiny_model(linear());
   const auto before = snapshot(model);
   FinetuningConfig config = finetuning(40);
   config.kind = FinetuningKind::kFull;
@@ -172,14 +172,14 @@ TEST_F(Finetuning, AllWeightsAgainstAFrozenTeacher) {
   EXPECT_EQ(changed(model, before).size(), before.size());
   for (const auto& [name, tensor] : model.weights()) EXPECT_FALSE(tensor->requires_grad()) << name;
   // The teacher stood still: against the model as it was, the divergence that the last step saw can be had again only so.
-  Llama untouched = tiny_model();
+  Decoder untouched = tiny_model();
   for (const auto& [name, tensor] : untouched.weights()) EXPECT_TRUE(at::equal(*tensor, before.at(name))) << name;
 }
 
 TEST_F(Finetuning, TheUntrainedSoftmaxModelIsItsOwnTeacher) {
   const Corpus text = patterned_corpus(120);
   for (const FinetuningKind kind : {FinetuningKind::kLora, FinetuningKind::kFull}) {
-    Llama model = tiny_model();
+    Decoder model = tiny_model();
     FinetuningConfig config = finetuning(2);
     config.kind = kind;
     config.teacher_factor = 0.5;
@@ -194,7 +194,7 @@ TEST_F(Finetuning, AccumulationEqualsABigBatch) {
   std::vector<NamedTensors> moments;
   std::vector<StepResult> results;
   for (const std::int64_t accumulate : {1, 2, 4}) {
-    Llama model = tiny_model(linear());
+    Decoder model = tiny_model(linear());
     FinetuningConfig config = finetuning(1);
     config.accumulate = accumulate;
     config.batch = 4 / accumulate;
@@ -222,7 +222,7 @@ TEST_F(Finetuning, CheckpointedGradientsAreTheSame) {
   const Corpus text = patterned_corpus(120);
   std::vector<double> norms;
   for (const bool checkpointing : {false, true}) {
-    Llama model = tiny_model(linear());
+    Decoder model = tiny_model(linear());
     FinetuningConfig config = finetuning(1);
     config.gradient_checkpointing = checkpointing;
     FinetuningStage stage(model, text, config, 1);
@@ -238,7 +238,7 @@ TEST_F(Conversion, TheBaselineIsTheSameFinetuningWithoutATeacher) {
   config.finetuning = finetuning(7);
   config.finetuning.teacher_factor = 0.5;
   const Corpus text = patterned_corpus(80);
-  Llama model = tiny_model(linear()), softmax = tiny_model();
+  Decoder model = tiny_model(linear()), softmax = tiny_model();
   EXPECT_EQ(conversion_stages(model, text, config).size(), 2u);
   const ConversionConfig baseline = baseline_of(config);
   const auto stages = conversion_stages(softmax, text, baseline);
@@ -254,7 +254,7 @@ TEST_F(Finetuning, WhatALaterStageCannotBeginWithIsKnownAtOnce) {
   config.distillation = {distillation(5), DistillationConfig{}};
   config.finetuning = finetuning(7);
   const Corpus text = patterned_corpus(80);
-  Llama model = tiny_model(linear());
+  Decoder model = tiny_model(linear());
   const auto refused = [&](const auto& change) {
     ConversionConfig changed = config;
     change(changed);

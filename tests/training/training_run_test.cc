@@ -82,7 +82,7 @@ struct Outcome {
 
 Outcome train(const ConversionConfig& config, const fs::path& directory, bool resume, Progress& progress) {
   const Corpus text = testing::patterned_corpus(60);
-  Llama model = tiny_model(config.attention);
+  Decoder model = tiny_model(config.attention);
   TrainingRun run;
   run.directory = directory;
   run.identity = run_identity(config, text, "base", model);
