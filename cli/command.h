@@ -56,5 +56,6 @@ void add_generate(CLI::App& program);
 void add_export(CLI::App& program);
 void add_info(CLI::App& program);
 void add_bench(CLI::App& program);
+void add_train(CLI::App& program);
 
 }  // namespace hedgehog::cli

@@ -82,6 +82,7 @@ int main(int count, char** values) {
   hedgehog::cli::add_convert(program);
   hedgehog::cli::add_distill(program);
   hedgehog::cli::add_finetune(program);
+  hedgehog::cli::add_train(program);
   hedgehog::cli::add_eval(program);
   hedgehog::cli::add_inspect(program);
   hedgehog::cli::add_generate(program);

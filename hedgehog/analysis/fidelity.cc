@@ -12,6 +12,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
+#include <utility>
 
 namespace hedgehog {
 namespace {
@@ -23,7 +25,8 @@ constexpr std::int64_t kRankRows = 16;  // of these, rows that are ranked: sorti
 struct LayerSums {
   std::vector<HeadFidelity> heads;
   std::vector<double> error, norm;
-  std::int64_t rows = 0, ranked_rows = 0;
+  double rows = 0;
+  std::int64_t ranked_rows = 0;
 };
 
 /// `count` of the positions 0..length−1 with equal steps, the last one among them.
@@ -40,18 +43,27 @@ at::Tensor cross_entropy(const at::Tensor& w, const at::Tensor& u) {
   return -(w * u.clamp_min(std::numeric_limits<float>::min()).log()).sum(-1);
 }
 
+/// The keys that a row sees: [first, end).
+std::pair<std::int64_t, std::int64_t> seen_keys(const AttentionInput& input, bool causal, std::int64_t batch,
+                                                std::int64_t row) {
+  const std::int64_t first = input.segment_start.defined() ? input.segment_start[batch][row].item<std::int32_t>() : 0;
+  if (causal) return {first, row + 1};
+  const std::int64_t length = input.k.size(2);
+  return {first, input.key_count.defined() ? input.key_count[batch].item<std::int64_t>() : length};
+}
+
 /// Spearman of the weights with q·k over the keys that a row sees, for some of the rows; a row of fewer than three keys says
 /// nothing.
-void add_monotonicity(LayerSums& sums, const AttentionInput& input, const at::Tensor& weights,
+void add_monotonicity(LayerSums& sums, const AttentionInput& input, bool causal, const at::Tensor& weights,
                       const std::vector<std::int64_t>& rows) {
   const std::int64_t heads = input.q.size(1), group = heads / input.k.size(1);
   const std::vector<std::int64_t> ranked = spread(static_cast<std::int64_t>(rows.size()), kRankRows);
   for (std::int64_t batch = 0; batch < input.q.size(0); ++batch) {
     for (const std::int64_t r : ranked) {
       const std::int64_t row = rows[r];
-      const std::int64_t first = input.segment_start.defined() ? input.segment_start[batch][row].item<std::int32_t>() : 0;
-      const std::int64_t keys = row + 1 - first;
-      if (keys < 3) continue;
+      const auto [first, end] = seen_keys(input, causal, batch, row);
+      const std::int64_t keys = end - first;
+      if (keys < 3 || row >= end) continue;
       const at::Tensor k = input.k[batch].narrow(1, first, keys).to(at::kDouble);              // [G, keys, D]
       const at::Tensor q = input.q[batch].select(1, row).to(at::kDouble);                      // [H, D]
       const at::Tensor scores = at::matmul(k, q.view({-1, group, q.size(1)}).transpose(1, 2))  // [G, keys, H/G]
@@ -76,7 +88,14 @@ void add_layer(LayerSums& sums, const Attention& teacher, const Attention& atten
   const std::vector<std::int64_t> rows = spread(input.q.size(2), kRows);
   const at::Tensor p = operator_weights(teacher.operator_input(input), rows).weights;  // fp64 [batch, heads, rows, length]
   const auto [a, linear_part] = operator_weights(attention.operator_input(input), rows);
-  const auto per_head = [](const at::Tensor& x) { return x.sum(at::IntArrayRef{0, 2}); };  // [batch, heads, rows] to [heads]
+  // Rows of padding are no rows.
+  at::Tensor counts = at::ones({input.q.size(0), 1, std::ssize(rows)}, at::kDouble);
+  if (input.key_count.defined()) {
+    const auto position = at::tensor(rows, at::kLong);
+    counts = position.lt(input.key_count.to(at::kLong).unsqueeze(-1)).unsqueeze(1).to(at::kDouble);
+  }
+  // [batch, heads, rows] to [heads]
+  const auto per_head = [&](const at::Tensor& x) { return (x * counts).sum(at::IntArrayRef{0, 2}); };
   const at::Tensor entropy_softmax = per_head(cross_entropy(p, p)), entropy_linear = per_head(cross_entropy(a, a));
   const at::Tensor crossed = per_head(cross_entropy(p, a)), share = per_head(linear_part);
   const at::Tensor v = input.v.to(at::kDouble).repeat_interleave(group, 1);
@@ -91,14 +110,43 @@ void add_layer(LayerSums& sums, const Attention& teacher, const Attention& atten
     sums.error[head] += error[head].item<double>();
     sums.norm[head] += norm[head].item<double>();
   }
-  sums.rows += input.q.size(0) * static_cast<std::int64_t>(rows.size());
-  add_monotonicity(sums, input, a, rows);
+  sums.rows += counts.sum().item<double>();
+  add_monotonicity(sums, input, attention.config().causal, a, rows);
 }
+
+// Room for the heads of every layer, and softmax attention of their shape.
+struct Sums {
+  std::vector<LayerSums> layers;
+  std::vector<Attention> teachers;
+
+  Sums(const std::vector<Attention*>& attentions, const std::vector<std::int64_t>& windows) : layers(attentions.size()) {
+    for (std::size_t layer = 0; layer < attentions.size(); ++layer) {
+      AttentionConfig softmax;
+      softmax.causal = attentions[layer]->config().causal;
+      if (layer < windows.size()) softmax.window = windows[layer];
+      teachers.push_back(attentions[layer]->with_config(softmax));
+    }
+  }
+  void add(std::int64_t layer, const Attention& attention, const AttentionInput& input) {
+    LayerSums& sums = layers[static_cast<std::size_t>(layer)];
+    if (sums.heads.empty()) {
+      const std::int64_t heads = input.q.size(1);
+      sums.heads.resize(heads);
+      sums.error.resize(heads);
+      sums.norm.resize(heads);
+      for (std::int64_t head = 0; head < heads; ++head) {
+        sums.heads[head].layer = layer;
+        sums.heads[head].head = head;
+      }
+    }
+    add_layer(sums, teachers[static_cast<std::size_t>(layer)], attention, input);
+  }
+};
 
 std::vector<HeadFidelity> means(const std::vector<LayerSums>& layers) {
   std::vector<HeadFidelity> result;
   for (const LayerSums& sums : layers) {
-    const auto rows = static_cast<double>(sums.rows);
+    const double rows = sums.rows;
     for (std::size_t head = 0; head < sums.heads.size(); ++head) {
       HeadFidelity mean = sums.heads[head];
       for (double* value : {&mean.entropy_softmax, &mean.entropy_linear, &mean.kl, &mean.linear_share}) *value /= rows;
@@ -112,39 +160,61 @@ std::vector<HeadFidelity> means(const std::vector<LayerSums>& layers) {
 
 }  // namespace
 
-std::vector<HeadFidelity> fidelity(const Llama& model, const Corpus& corpus, std::int64_t sequences, std::int64_t length,
+std::vector<HeadFidelity> fidelity(const Decoder& model, const Corpus& corpus, std::int64_t sequences, std::int64_t length,
                                    Progress& progress) {
   check(sequences >= 1, "fidelity needs at least 1 sequence, found {}", sequences);
   const at::NoGradGuard no_gradients;
-  const LlamaConfig& config = model.config();
-  std::vector<LayerSums> layers(config.layers);
-  std::vector<Attention> teachers;
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    LayerSums& sums = layers[layer];
-    sums.heads.resize(config.heads);
-    sums.error.resize(config.heads);
-    sums.norm.resize(config.heads);
-    for (std::int64_t head = 0; head < config.heads; ++head) {
-      sums.heads[head].layer = layer;
-      sums.heads[head].head = head;
-    }
-    AttentionConfig softmax;
-    softmax.window = config.windows.empty() ? 0 : config.windows[layer];
-    teachers.emplace_back(softmax, config.heads, config.kv_heads, config.head_dim, config.hidden);
-  }
-
+  Decoder shared = model;
+  std::vector<Attention*> attentions;
+  for (DecoderLayer& layer : shared.layers()) attentions.push_back(&layer.attention);
+  Sums sums(attentions, model.config().windows);
   const std::vector<WindowBatch> batches = cut_windows(corpus, length, sequences * length, 1);
-  progress.begin("inspecting", static_cast<std::int64_t>(batches.size()) * config.layers);
+  progress.begin("inspecting", std::ssize(batches) * std::ssize(attentions));
   std::int64_t done = 0;
   for (const WindowBatch& batch : batches) {
     model.forward_visiting(batch.tokens, batch.segment_start, true, [&](std::int64_t layer, const AttentionInput& input) {
       if (interrupted()) throw Interrupted{};
-      add_layer(layers[layer], teachers[layer], model.layers()[layer].attention, input);
+      sums.add(layer, *attentions[static_cast<std::size_t>(layer)], input);
       progress.update(++done, "");
     });
   }
   progress.end();
-  return means(layers);
+  return means(sums.layers);
+}
+
+std::vector<HeadFidelity> fidelity(Classifier& model, const Examples& examples, std::int64_t count, std::int64_t batch,
+                                   Progress& progress) {
+  count = std::min(count, examples.size());
+  check(count >= 1 && batch >= 1, "fidelity needs at least 1 example, found {}", count);
+  const at::NoGradGuard no_gradients;
+  const std::vector<Attention*> attentions = model.attentions();
+  Sums sums(attentions, {});
+  progress.begin("inspecting", count);
+  for (std::int64_t first = 0; first < count; first += batch) {
+    if (interrupted()) throw Interrupted{};
+    std::vector<std::int64_t> rows(static_cast<std::size_t>(std::min(batch, count - first)));
+    std::iota(rows.begin(), rows.end(), first);
+    model.visit_teacher(examples.batch(rows).input, [&](std::int64_t layer, const AttentionInput& input) {
+      sums.add(layer, *attentions[static_cast<std::size_t>(layer)], input);
+    });
+    progress.update(first + std::ssize(rows), "");
+  }
+  progress.end();
+  return means(sums.layers);
+}
+
+HeadFidelity mean_over_heads(const std::vector<HeadFidelity>& heads) {
+  HeadFidelity mean;
+  const double share = 1.0 / static_cast<double>(std::max<std::size_t>(heads.size(), 1));
+  for (const HeadFidelity& head : heads) {
+    mean.entropy_softmax += share * head.entropy_softmax;
+    mean.entropy_linear += share * head.entropy_linear;
+    mean.kl += share * head.kl;
+    mean.monotonicity += share * head.monotonicity;
+    mean.linear_share += share * head.linear_share;
+    mean.output_error += share * head.output_error;
+  }
+  return mean;
 }
 
 }  // namespace hedgehog

@@ -2,6 +2,7 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
+#include "hedgehog/data/batch_sampler.h"
 #include "hedgehog/models/adapter.h"
 
 #include <ATen/ATen.h>
@@ -20,6 +21,42 @@ void add(Attention::DistillationLoss& sum, const Attention::DistillationLoss& lo
   sum.kl += factor * loss.kl;
   sum.output_error += factor * loss.output_error;
 }
+
+Attention::DistillationLoss mean(const std::vector<DistilledLayer>& layers,
+                                 const std::vector<Attention::DistillationLoss>& losses) {
+  const auto counts = [](const DistilledLayer& layer) { return !is_softmax(*layer.attention); };
+  const auto count = std::count_if(layers.begin(), layers.end(), counts);
+  Attention::DistillationLoss result;
+  for (std::size_t layer = 0; layer < losses.size(); ++layer) {
+    if (counts(layers[layer])) add(result, losses[layer], 1.0 / static_cast<double>(count));
+  }
+  return result;
+}
+
+std::vector<DistilledLayer> layers_of(Decoder& model) {
+  std::vector<DistilledLayer> layers;
+  for (std::size_t i = 0; i < model.layers().size(); ++i)
+    layers.push_back({&model.layers()[i].attention, model.config().windows[i]});
+  return layers;
+}
+
+class CorpusPasses : public TeacherPasses {
+ public:
+  CorpusPasses(const Decoder& model, const Corpus& corpus, const DistillationConfig& config, std::uint64_t seed)
+      : model_(model), tokens_(config.batch * config.length), sampler_(corpus, config.batch, config.length, seed) {}
+  std::int64_t tokens_a_step() const override { return tokens_; }
+  void next(const LayerVisitor& visit) override {
+    const Batch batch = sampler_.next();
+    model_.forward_visiting(batch.tokens, batch.segment_start, /*softmax_only=*/true, visit);
+  }
+  std::int64_t position() const override { return sampler_.position(); }
+  void set_position(std::int64_t position) override { sampler_.set_position(position); }
+
+ private:
+  const Decoder& model_;
+  std::int64_t tokens_;
+  BatchSampler sampler_;
+};
 
 }  // namespace
 
@@ -42,27 +79,35 @@ void check_distillation(const DistillationConfig& config, const std::string& nam
         config.weights_factor, config.output_factor);
 }
 
-DistillationStage::DistillationStage(Llama& model, const Corpus& corpus, const DistillationConfig& config, std::string name,
-                                     std::uint64_t seed)
-    : model_(model),
+DistillationStage::DistillationStage(std::vector<DistilledLayer> layers, std::unique_ptr<TeacherPasses> passes,
+                                     std::function<NamedParameters()> weights, const DistillationConfig& config,
+                                     std::string name)
+    : layers_(std::move(layers)),
+      passes_(std::move(passes)),
+      weights_(std::move(weights)),
       config_(config),
       name_(std::move(name)),
-      sampler_(corpus, config.batch, config.length, seed),
-      sums_(model.layers().size()) {
+      sums_(layers_.size()) {
   check_distillation(config, name_);
   NamedParameters parameters;
-  for (std::size_t layer = 0; layer < model.layers().size(); ++layer) {
-    if (is_softmax(model.layers()[layer].attention)) continue;
-    for (const auto& [parameter, tensor] : model.layers()[layer].attention.parameters()) {
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (is_softmax(*layers_[layer].attention)) continue;
+    for (const auto& [parameter, tensor] : layers_[layer].attention->parameters()) {
       required_gradient_.emplace_back(tensor, tensor->requires_grad());
       tensor->set_requires_grad(true);
       tensor->mutable_grad() = at::Tensor();
       parameters.emplace_back(fmt::format("layers.{}.attention.{}", layer, parameter), tensor);
     }
   }
-  check(!parameters.empty(), "{}: no layer has an attention with weights to learn; choose --attention linear or hybrid", name_);
+  check(!parameters.empty(), "{}: no layer has an attention with weights to learn; choose another --attention or --map", name_);
   optimizer_.add(parameters, config.learning_rate, config.weight_decay);
 }
+
+DistillationStage::DistillationStage(Decoder& model, const Corpus& corpus, const DistillationConfig& config, std::string name,
+                                     std::uint64_t seed)
+    : DistillationStage(
+          layers_of(model), std::make_unique<CorpusPasses>(model, corpus, config, seed),
+          [&model] { return adapter_tensors(model, /*full_weights=*/false); }, config, std::move(name)) {}
 
 DistillationStage::~DistillationStage() {
   for (const auto& [tensor, required] : required_gradient_) {
@@ -72,54 +117,52 @@ DistillationStage::~DistillationStage() {
 }
 
 std::int64_t DistillationStage::steps() const {
-  const std::int64_t tokens_a_step = config_.batch * config_.length;
+  const std::int64_t tokens_a_step = passes_->tokens_a_step();
   return (config_.tokens + tokens_a_step - 1) / tokens_a_step;
 }
 
 StepResult DistillationStage::step(std::int64_t index) {
-  const Batch batch = sampler_.next();
   const bool counts = index >= steps() - std::max<std::int64_t>(steps() / 10, 1);
   Attention::DistillationLoss sum;
-  std::int64_t layers = 0;
-  model_.forward_visiting(
-      batch.tokens, batch.segment_start, /*softmax_only=*/true, [&](std::int64_t layer, const AttentionInput& input) {
-        Attention& attention = model_.layers()[static_cast<std::size_t>(layer)].attention;
-        if (is_softmax(attention)) return;
-        const Attention::DistillationLoss loss = attention.distill(input, config_.weights_factor, config_.output_factor, 1,
-                                                                   model_.config().windows[static_cast<std::size_t>(layer)]);
-        add(sum, loss);
-        if (counts) add(sums_[static_cast<std::size_t>(layer)], loss);
-        ++layers;
-      });
+  std::int64_t learning = 0;
+  passes_->next([&](std::int64_t number, const AttentionInput& input) {
+    const DistilledLayer& layer = layers_[static_cast<std::size_t>(number)];
+    if (is_softmax(*layer.attention)) return;
+    const Attention::DistillationLoss loss =
+        layer.attention->distill(input, config_.weights_factor, config_.output_factor, 1, layer.teacher_window);
+    add(sum, loss);
+    if (counts) add(sums_[static_cast<std::size_t>(number)], loss);
+    ++learning;
+  });
   summed_ += counts;
   const double factor = learning_rate_factor(config_.schedule, index, steps(), config_.warmup);
   // No clipping: a norm over all layers would make each layer's path depend on the others'.
   optimizer_.collect_gradients();
   const double norm = optimizer_.step(factor, 0);
   Attention::DistillationLoss mean;
-  add(mean, sum, 1.0 / static_cast<double>(std::max<std::int64_t>(layers, 1)));
+  add(mean, sum, 1.0 / static_cast<double>(std::max<std::int64_t>(learning, 1)));
   StepResult result;
   result.loss = config_.weights_factor * mean.cross_entropy + config_.output_factor * mean.output_error;
   result.kl = mean.kl;
   result.learning_rate = config_.learning_rate * factor;
-  result.tokens = config_.batch * config_.length;
+  result.tokens = passes_->tokens_a_step();
   result.details = {{"cross_entropy", mean.cross_entropy}, {"output_error", mean.output_error}, {"gradient_norm", norm}};
   return result;
 }
 
 NamedParameters DistillationStage::weights() {
-  return adapter_tensors(model_, /*full_weights=*/false);
+  return weights_();
 }
 
 nlohmann::json DistillationStage::position() const {
   nlohmann::json sums = nlohmann::json::array();
   for (const auto& sum : sums_) sums.push_back({sum.cross_entropy, sum.kl, sum.output_error});
-  return {{"rows", sampler_.position()}, {"sums", sums}, {"summed", summed_}};
+  return {{"rows", passes_->position()}, {"sums", sums}, {"summed", summed_}};
 }
 
 void DistillationStage::set_position(const nlohmann::json& position) {
   try {
-    sampler_.set_position(position.at("rows").get<std::int64_t>());
+    passes_->set_position(position.at("rows").get<std::int64_t>());
     summed_ = position.at("summed").get<std::int64_t>();
     const auto sums = position.at("sums").get<std::vector<std::vector<double>>>();
     check(sums.size() == sums_.size(), "{}: the saved state is of a model of {} layers", name_, sums.size());
@@ -138,24 +181,24 @@ nlohmann::json DistillationStage::report() const {
   const double share = 1.0 / static_cast<double>(std::max<std::int64_t>(summed_, 1));
   std::vector<Attention::DistillationLoss> means(sums_.size());
   for (std::size_t layer = 0; layer < sums_.size(); ++layer) {
-    if (is_softmax(model_.layers()[layer].attention)) continue;
+    if (is_softmax(*layers_[layer].attention)) continue;
     add(means[layer], sums_[layer], share);
     layers.push_back({{"layer", layer},
                       {"cross_entropy", means[layer].cross_entropy},
                       {"kl", means[layer].kl},
                       {"output_error", means[layer].output_error}});
   }
-  const Attention::DistillationLoss mean = mean_over_layers(model_, means);
+  const Attention::DistillationLoss total = mean(layers_, means);
   return {{"stage", name_},
           {"steps", steps()},
-          {"tokens", steps() * config_.batch * config_.length},
-          {"cross_entropy", mean.cross_entropy},
-          {"kl", mean.kl},
-          {"output_error", mean.output_error},
+          {"tokens", steps() * passes_->tokens_a_step()},
+          {"cross_entropy", total.cross_entropy},
+          {"kl", total.kl},
+          {"output_error", total.output_error},
           {"layers", layers}};
 }
 
-std::vector<Attention::DistillationLoss> distillation_losses(Llama& model, const Corpus& corpus, std::int64_t rows,
+std::vector<Attention::DistillationLoss> distillation_losses(Decoder& model, const Corpus& corpus, std::int64_t rows,
                                                              std::int64_t length, Progress& progress) {
   const std::int64_t there = std::ssize(corpus.tokens) / length;
   rows = std::min(rows, there);
@@ -188,14 +231,9 @@ std::vector<Attention::DistillationLoss> distillation_losses(Llama& model, const
   return losses;
 }
 
-Attention::DistillationLoss mean_over_layers(const Llama& model, const std::vector<Attention::DistillationLoss>& losses) {
-  Attention::DistillationLoss mean;
-  const auto counts = [](const LlamaLayer& layer) { return !is_softmax(layer.attention); };
-  const auto layers = std::count_if(model.layers().begin(), model.layers().end(), counts);
-  for (std::size_t layer = 0; layer < losses.size(); ++layer) {
-    if (counts(model.layers()[layer])) add(mean, losses[layer], 1.0 / static_cast<double>(layers));
-  }
-  return mean;
+Attention::DistillationLoss mean_over_layers(const Decoder& model, const std::vector<Attention::DistillationLoss>& losses) {
+  Decoder shared = model;
+  return mean(layers_of(shared), losses);
 }
 
 }  // namespace hedgehog

@@ -3,12 +3,14 @@
 #pragma once
 
 #include "hedgehog/base/progress.h"
-#include "hedgehog/data/batch_sampler.h"
-#include "hedgehog/models/llama.h"
+#include "hedgehog/data/corpus.h"
+#include "hedgehog/models/decoder.h"
 #include "hedgehog/training/schedule.h"
 #include "hedgehog/training/stage.h"
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,10 +31,33 @@ nlohmann::json to_json(const DistillationConfig& config);
 /// Throws Error for a configuration that the stage called `name` could not begin with.
 void check_distillation(const DistillationConfig& config, const std::string& name);
 
+/// Where the stage gets its q, k, v from: a softmax model on batches of whatever it reads.
+class TeacherPasses {
+ public:
+  virtual ~TeacherPasses() = default;
+  virtual std::int64_t tokens_a_step() const = 0;
+  /// The next batch through the softmax model; `visit` gets each layer's attention input.
+  virtual void next(const LayerVisitor& visit) = 0;
+  /// Place in the data.
+  virtual std::int64_t position() const = 0;
+  virtual void set_position(std::int64_t position) = 0;
+};
+
+/// A layer that may learn: its attention, and how many last keys softmax sees there (0: all).
+struct DistilledLayer {
+  Attention* attention;
+  std::int64_t teacher_window = 0;
+};
+
 class DistillationStage : public Stage {
  public:
-  /// `model` and `corpus` must outlive the stage. Throws Error if no layer has an attention with weights.
-  DistillationStage(Llama& model, const Corpus& corpus, const DistillationConfig& config, std::string name, std::uint64_t seed);
+  /// `layers` and what `passes` goes over must outlive the stage. `weights`: Stage::weights(). Throws Error if no layer has an
+  /// attention with weights.
+  DistillationStage(std::vector<DistilledLayer> layers, std::unique_ptr<TeacherPasses> passes,
+                    std::function<NamedParameters()> weights, const DistillationConfig& config, std::string name);
+  /// Of a language model on a corpus; both must outlive the stage.
+  DistillationStage(Decoder& model, const Corpus& corpus, const DistillationConfig& config, std::string name,
+                    std::uint64_t seed);
 
   ~DistillationStage() override;
 
@@ -47,10 +72,11 @@ class DistillationStage : public Stage {
   nlohmann::json report() const override;
 
  private:
-  Llama& model_;
+  std::vector<DistilledLayer> layers_;
+  std::unique_ptr<TeacherPasses> passes_;
+  std::function<NamedParameters()> weights_;
   DistillationConfig config_;
   std::string name_;
-  BatchSampler sampler_;
   AdamW optimizer_;
   std::vector<std::pair<at::Tensor*, bool>> required_gradient_;  // as it was before the stage
   std::vector<Attention::DistillationLoss> sums_;                // per layer
@@ -59,10 +85,10 @@ class DistillationStage : public Stage {
 
 /// Each layer's losses against softmax on `rows` rows of `length` tokens from the start of the corpus; nothing is trained.
 /// Layers that are softmax have zeros.
-std::vector<Attention::DistillationLoss> distillation_losses(Llama& model, const Corpus& corpus, std::int64_t rows,
+std::vector<Attention::DistillationLoss> distillation_losses(Decoder& model, const Corpus& corpus, std::int64_t rows,
                                                              std::int64_t length, Progress& progress);
 
 /// Mean over the layers that are not softmax.
-Attention::DistillationLoss mean_over_layers(const Llama& model, const std::vector<Attention::DistillationLoss>& losses);
+Attention::DistillationLoss mean_over_layers(const Decoder& model, const std::vector<Attention::DistillationLoss>& losses);
 
 }  // namespace hedgehog

@@ -58,7 +58,7 @@ TEST(Fidelity, AWindowOverAllKeysIsSoftmax) {
 // Layer 0 of a pure linear model, head by head in fp64 from its weights: a_ij ∝ φ(q_i)·φ(k_j), p = softmax(q·k/√D).
 TEST(Fidelity, EqualsThePlainComputation) {
   constexpr std::int64_t kLength = 40, kDim = 8;
-  Llama model = tiny_model(converted(AttentionKind::kLinear));
+  Decoder model = tiny_model(converted(AttentionKind::kLinear));
   const Corpus corpus = random_corpus(kLength);
   Progress silent;
   const auto heads = fidelity(model, corpus, 1, kLength, silent);
@@ -109,7 +109,7 @@ TEST(Fidelity, EqualsThePlainComputation) {
 }
 
 TEST(Fidelity, DocumentsInAWindowCountAsOnTheirOwn) {
-  const Llama model = tiny_model(converted(AttentionKind::kHybrid, 4));
+  const Decoder model = tiny_model(converted(AttentionKind::kHybrid, 4));
   const Corpus corpus = random_corpus(64, {0, 32});
   Progress silent;
   const auto packed = fidelity(model, corpus, 1, 64, silent), apart = fidelity(model, corpus, 2, 32, silent);

@@ -1,0 +1,257 @@
+// hedgehog train MODEL --task NAME -o DIR: a classifier on labelled examples. From scratch (MODEL is a config.json), finetuned,
+// or converted on the way: attention swapped, distilled on the task's own examples, finetuned.
+#include "cli/command.h"
+#include "cli/train_language.h"
+#include "hedgehog/analysis/fidelity.h"
+#include "hedgehog/base/error.h"
+#include "hedgehog/checkpoint/json_file.h"
+#include "hedgehog/data/tasks.h"
+#include "hedgehog/evaluation/task_score.h"
+#include "hedgehog/models/adapter.h"
+#include "hedgehog/training/classification.h"
+#include "hedgehog/training/training_run.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace hedgehog::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct TrainOptions {
+  CommonOptions common;
+  std::string model;
+  fs::path output;
+  TaskConfig task;
+
+  std::string attention;  // empty: what the model has
+  AttentionConfig attention_config;
+  std::vector<std::int64_t> keep_softmax;
+  double distillation_epochs = 0;
+  DistillationConfig distillation;
+  ClassificationConfig training;
+  std::string schedule = "cosine";
+  std::int64_t fidelity_examples = 64;
+  LanguageOptions language;
+
+  bool resume = false;
+  double save_minutes = 5;
+};
+
+struct TrainJob {
+  std::optional<Checkpoint> checkpoint;  // none: from scratch
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Classifier> model;
+  Task task;
+};
+
+// A configuration for a model from scratch, with what the task decides where it leaves it out.
+nlohmann::json completed(nlohmann::json config, const Task& task) {
+  check(config.is_object(), "the model's configuration should be a JSON object");
+  const auto put = [&](const char* key, std::int64_t value) {
+    if (!config.contains(key)) config[key] = value;
+  };
+  put("vocab_size", task.vocabulary);
+  put("num_labels", task.labels);
+  put("max_position_embeddings", task.length);
+  put("n_positions", task.length);
+  if (task.images) {
+    put("image_size", task.length);
+    put("num_channels", 1);
+  }
+  return config;
+}
+
+TrainJob open_job(const TrainOptions& options) {
+  TrainJob job;
+  const fs::path path = options.model;
+  const bool scratch = path.extension() == ".json";
+  if (!scratch) job.checkpoint = open_checkpoint(path);
+  if (task_needs_tokenizer(options.task.name)) {
+    check(job.checkpoint.has_value(), "--task {}: its texts need a model with a tokenizer, not a configuration alone",
+          options.task.name);
+    job.tokenizer = make_tokenizer(job.checkpoint->tokenizer);
+  }
+  job.task = open_task(options.task, job.tokenizer.get());
+  if (scratch) {
+    job.model =
+        make_classifier(completed(read_json_object(path.string(), std::size_t{1} << 20), job.task), options.common.seed);
+  } else {
+    job.model = load_classifier(*job.checkpoint, job.task.labels, options.common.seed);
+  }
+  check(job.model->labels() == job.task.labels, "{}: gives {} labels, and the task has {}", options.model, job.model->labels(),
+        job.task.labels);
+  return job;
+}
+
+std::vector<StageMaker> stages_of(const TrainOptions& options, TrainJob& job) {
+  std::vector<StageMaker> stages;
+  if (options.distillation_epochs > 0) {
+    stages.push_back([&] {
+      return classifier_distillation(*job.model, *job.task.training, options.distillation_epochs, options.distillation,
+                                     options.common.seed * 16);
+    });
+  }
+  if (options.training.epochs > 0) {
+    stages.push_back([&] {
+      return std::make_unique<ClassificationStage>(*job.model, *job.task.training, options.training, "training",
+                                                   options.common.seed * 16 + 15);
+    });
+  }
+  return stages;
+}
+
+nlohmann::json recipe_of(const TrainOptions& options, const TrainJob& job) {
+  nlohmann::json recipe = {{"task", job.task.name},
+                           {"attention", to_json(job.model->attentions().front()->config())},
+                           {"keep_softmax", options.keep_softmax},
+                           {"seed", options.common.seed}};
+  if (options.distillation_epochs > 0) {
+    recipe["distillation"] = to_json(options.distillation);
+    recipe["distillation"]["epochs"] = options.distillation_epochs;
+  }
+  if (options.training.epochs > 0) recipe["training"] = to_json(options.training);
+  return recipe;
+}
+
+bool is_converted(Classifier& model) {
+  const auto attentions = model.attentions();
+  return std::any_of(attentions.begin(), attentions.end(),
+                     [](const Attention* a) { return a->config().kind != AttentionKind::kSoftmax; });
+}
+
+void train_language(const TrainOptions& options) {
+  LanguageOptions language = options.language;
+  FinetuningConfig& train = language.training;
+  train.batch = options.training.batch;
+  if (options.task.length > 0) train.length = options.task.length;
+  train.learning_rate = options.training.learning_rate;
+  train.map_learning_rate = options.training.map_learning_rate;
+  train.weight_decay = options.training.weight_decay;
+  train.clip = options.training.clip;
+  train.schedule = options.training.schedule;
+  const std::int64_t step = train.batch * train.length;
+  train.warmup = std::llround(options.training.warmup * static_cast<double>((train.tokens + step - 1) / step));
+  language.data = {options.task.data};
+  train_language_model(
+      {options.model, options.output, options.attention_config, options.keep_softmax, options.resume, options.save_minutes},
+      language, options.common);
+}
+
+void run_train(TrainOptions options) {
+  const auto start = std::chrono::steady_clock::now();
+  apply(options.common);
+  const std::unique_ptr<Progress> progress = make_progress();
+  options.training.schedule = schedule(options.schedule);
+  if (!options.attention.empty()) options.attention_config.kind = attention_kind(options.attention);
+  if (options.task.name.empty()) return train_language(options);
+  TrainJob job = open_job(options);
+  if (!options.attention.empty()) job.model->set_attention(options.attention_config, options.keep_softmax);
+  nlohmann::json identity = {{"recipe", recipe_of(options, job)}, {"examples", job.task.training->sha256()}};
+  if (job.checkpoint) identity["base"] = checkpoint_sha256(job.checkpoint->path);
+  const TrainingRun run{options.output, identity, options.resume, 0, options.save_minutes};
+  const std::vector<StageMaker> stages = stages_of(options, job);
+  const nlohmann::json reports = stages.empty() ? nlohmann::json::array() : run_stages(stages, run, *progress);
+
+  const TaskScore score = task_score(job.task, predict(*job.model, *job.task.evaluation, options.training.batch, *progress));
+  nlohmann::json fields = {{"task", job.task.name},
+                           {"score", score.mean},
+                           {"metrics", score.metrics},
+                           {"examples", job.task.evaluation->size()},
+                           {"recipe", identity["recipe"]},
+                           {"training", reports},
+                           {"output", options.output.string()}};
+  if (is_converted(*job.model) && options.fidelity_examples > 0) {
+    const HeadFidelity mean =
+        mean_over_heads(fidelity(*job.model, *job.task.evaluation, options.fidelity_examples, 16, *progress));
+    fields["fidelity"] = {{"kl", mean.kl},
+                          {"entropy_softmax", mean.entropy_softmax},
+                          {"entropy_linear", mean.entropy_linear},
+                          {"monotonicity", mean.monotonicity},
+                          {"output_error", mean.output_error}};
+  }
+  nlohmann::json description = {{"task", job.task.name}, {"metrics", score.metrics}, {"recipe", identity["recipe"]}};
+  if (job.checkpoint)
+    description["base"] = {{"path", fs::weakly_canonical(job.checkpoint->path).string()}, {"sha256", identity["base"]}};
+  write_classifier(options.output, *job.model, description);
+  if (job.checkpoint && job.tokenizer) write_tokenizer(job.checkpoint->tokenizer, options.output);
+  if (!stages.empty()) finish_run(run);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (options.common.json) return print_json("train", options.model, options.common, seconds, fields);
+  for (const auto& [name, value] : score.metrics) fmt::print("{:<24}{:>10.4f}\n", name, value);
+  if (fields.contains("fidelity")) {
+    fmt::print("{:<24}{:>10.4f}\n", "KL(softmax || linear)", fields["fidelity"]["kl"].get<double>());
+    fmt::print("{:<24}{:>10.4f}\n", "monotonicity", fields["fidelity"]["monotonicity"].get<double>());
+  }
+  fmt::print("{} has the model\n", options.output.string());
+}
+
+}  // namespace
+
+void add_train(CLI::App& program) {
+  auto options = std::make_shared<TrainOptions>();
+  CLI::App* verb = program.add_subcommand("train", "Train a model from scratch, or finetune or convert one on a task");
+  verb->add_option("model", options->model, "a BERT, ViT or GPT-2 checkpoint, or a config.json to train from scratch")
+      ->required()
+      ->type_name("MODEL");
+  verb->add_option("-o,--output", options->output, "where the model goes")->required()->type_name("DIR");
+  const std::string task = "Task";
+  verb->add_option("--task", options->task.name, fmt::format("{}", fmt::join(task_names(), ", ")))->group(task);
+  verb->add_option("--data", options->task.data, "folder with the task's files; a language model's text")
+      ->type_name("PATH")
+      ->group(task);
+  const auto count = [&](const char* flag, std::int64_t& value, const char* help, const std::string& group) {
+    verb->add_option(flag, value, help)->check(CLI::NonNegativeNumber)->capture_default_str()->group(group);
+  };
+  const auto number = [&](const char* flag, double& value, const char* help, const std::string& group) {
+    verb->add_option(flag, value, help)->check(CLI::NonNegativeNumber)->capture_default_str()->group(group);
+  };
+  count("--length", options->task.length, "most tokens of an example, 0: the task's own", task);
+  count("--examples", options->task.training, "to train on, 0: all", task);
+  count("--eval-examples", options->task.evaluation, "to measure on, 0: all", task);
+  verb->add_option("--data-seed", options->task.seed, "of what is generated or picked")->capture_default_str()->group(task);
+
+  const std::string attention = "Attention";
+  AttentionConfig& config = options->attention_config;
+  verb->add_option("--attention", options->attention, "softmax or linear; without it what the model has")
+      ->check(CLI::IsMember({"softmax", "linear", "hybrid"}))
+      ->group(attention);
+  verb->add_option("--map", config.feature_map, fmt::format("feature map: {}", fmt::join(feature_map_names(), ", ")))
+      ->capture_default_str()
+      ->group(attention);
+  count("--map-dim", config.feature_dim, "rows of the map's matrix, 0 for the head's dimension", attention);
+  count("--window", config.window, "last keys that a hybrid attends to exactly", attention);
+  verb->add_option("--keep-softmax", options->keep_softmax, "layers that keep softmax")->delimiter(',')->group(attention);
+
+  const std::string distillation = "Distillation";
+  DistillationConfig& distil = options->distillation;
+  distil.batch = 16;
+  number("--distill-epochs", options->distillation_epochs, "passes over the examples, 0: none", distillation);
+  count("--distill-batch", distil.batch, "examples a step", distillation);
+  number("--distill-lr", distil.learning_rate, "learning rate", distillation);
+  number("--distill-weights", distil.weights_factor, "factor of the weights' cross-entropy", distillation);
+  number("--distill-outputs", distil.output_factor, "factor of the outputs' error", distillation);
+
+  const std::string training = "Training";
+  ClassificationConfig& train = options->training;
+  number("--epochs", train.epochs, "passes over the examples, 0: none", training);
+  count("--batch", train.batch, "examples a step", training);
+  number("--lr", train.learning_rate, "learning rate", training);
+  number("--map-lr", train.map_learning_rate, "of the attention's own weights, 0: frozen", training);
+  number("--weight-decay", train.weight_decay, "of matrices", training);
+  number("--clip", train.clip, "most that the gradient's norm may be, 0: no clipping", training);
+  number("--warmup", train.warmup, "share of the steps", training);
+  verb->add_option("--schedule", options->schedule, "constant, cosine, one-cycle")->capture_default_str()->group(training);
+  count("--fidelity-examples", options->fidelity_examples, "on which a converted model is compared with softmax", training);
+  verb->add_flag("--resume", options->resume, "go on where a stopped run was saved")->group(training);
+  number("--save-minutes", options->save_minutes, "between saved states, 0: at the end of a stage", training);
+  add_language_options(*verb, options->language);
+  add_common_options(*verb, options->common);
+  verb->callback([options] { run_train(*options); });
+}
+
+}  // namespace hedgehog::cli

@@ -1,0 +1,137 @@
+#include "cli/train_language.h"
+
+#include "hedgehog/base/error.h"
+#include "hedgehog/checkpoint/json_file.h"
+#include "hedgehog/models/adapter.h"
+#include "hedgehog/tokenizer/tokenizer.h"
+#include "hedgehog/training/training_run.h"
+
+#include <chrono>
+#include <limits>
+
+namespace hedgehog::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kHeldOut = 0.1;  // of the text, to measure on where there is no other
+
+// The letters by which byte-level BPE writes bytes (GPT-2's): printable ones stand for themselves, the others for U+0100 and
+// on.
+std::string byte_letter(int byte) {
+  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255); };
+  int letter = byte;
+  if (!printable(byte)) {
+    letter = 256;
+    for (int b = 0; b < byte; ++b) letter += printable(b) ? 0 : 1;
+  }
+  if (letter < 0x80) return {static_cast<char>(letter)};
+  return {static_cast<char>(0xC0 | (letter >> 6)), static_cast<char>(0x80 | (letter & 0x3F))};
+}
+
+// A tokenizer whose tokens are the 256 bytes.
+TokenizerSource byte_tokenizer() {
+  nlohmann::json vocabulary = nlohmann::json::object();
+  for (int byte = 0; byte < 256; ++byte) vocabulary[byte_letter(byte)] = byte;
+  TokenizerSource source;
+  source.tokenizer_json = {
+      {"version", "1.0"},
+      {"truncation", nullptr},
+      {"padding", nullptr},
+      {"added_tokens", nlohmann::json::array()},
+      {"normalizer", nullptr},
+      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
+      {"post_processor", nullptr},
+      {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
+      {"model",
+       {{"type", "BPE"},
+        {"dropout", nullptr},
+        {"unk_token", nullptr},
+        {"continuing_subword_prefix", nullptr},
+        {"end_of_word_suffix", nullptr},
+        {"fuse_unk", false},
+        {"byte_fallback", false},
+        {"vocab", vocabulary},
+        {"merges", nlohmann::json::array()}}}};
+  source.tokenizer_config = nlohmann::json::object();
+  return source;
+}
+
+}  // namespace
+
+void add_language_options(CLI::App& verb, LanguageOptions& options) {
+  const std::string group = "Language model (without --task)";
+  FinetuningConfig& train = options.training;
+  train.kind = FinetuningKind::kFull;
+  train.length = 256;
+  train.batch = 16;
+  train.weight_decay = 0.1;
+  verb.add_option("--tokenizer", options.tokenizer, "the model whose tokenizer is used, or bytes")
+      ->capture_default_str()
+      ->type_name("MODEL")
+      ->group(group);
+  verb.add_option("--eval-data", options.evaluation_data, "text to measure on; without it the last tenth of the data")
+      ->type_name("FILE...")
+      ->group(group);
+  verb.add_option("--tokens", train.tokens, "to train on")->check(CLI::PositiveNumber)->group(group);
+  verb.add_option("--eval-window", options.perplexity.window, "tokens of a window that is measured")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24))
+      ->capture_default_str()
+      ->group(group);
+  verb.add_option("--limit-tokens", options.perplexity.limit_tokens, "to measure on, 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group(group);
+}
+
+void train_language_model(const LanguageJob& job, LanguageOptions options, const CommonOptions& common) {
+  const auto start = std::chrono::steady_clock::now();
+  check(fs::path(job.model).extension() == ".json",
+        "{}: a language model is trained from a config.json; 'hedgehog finetune' trains one that is there", job.model);
+  check(options.training.tokens > 0, "--tokens: how many to train on?");
+  check(!options.data.empty() && !options.evaluation_data.empty(),
+        "--data and --eval-data: text to train and to measure on is needed");
+  const std::unique_ptr<Progress> progress = make_progress();
+  const TokenizerSource source = options.tokenizer == "bytes" ? byte_tokenizer() : open_checkpoint(options.tokenizer).tokenizer;
+  const auto tokenizer = make_tokenizer(source);
+  nlohmann::json config = read_json_object(job.model, std::size_t{1} << 20);
+  config["vocab_size"] = tokenizer->vocabulary_size();
+  Decoder model(decoder_config(config), common.seed);
+  if (job.attention.kind != AttentionKind::kSoftmax) model.set_attention(job.attention, job.keep_softmax);
+  Corpus training = read_corpus(options.data, *tokenizer), evaluation;
+  if (options.evaluation_data.empty()) {
+    HeldOut parts = hold_out_end(training, kHeldOut, std::numeric_limits<std::int64_t>::max());
+    training = std::move(parts.training);
+    evaluation = std::move(parts.evaluation);
+  } else {
+    evaluation = read_corpus(options.evaluation_data, *tokenizer);
+  }
+
+  const nlohmann::json recipe = {
+      {"training", to_json(options.training)}, {"attention", to_json(job.attention)}, {"seed", common.seed}};
+  const TrainingRun run{
+      job.output, {{"recipe", recipe}, {"config", config}, {"corpus", training.sha256}}, job.resume, 0, job.save_minutes};
+  const nlohmann::json reports =
+      run_stages({[&] { return std::make_unique<FinetuningStage>(model, training, options.training, common.seed * 16 + 15); }},
+                 run, *progress);
+  const Perplexity result = perplexity(model, evaluation, options.perplexity, *progress);
+
+  LoadedModel trained{{{}, "safetensors", config, nullptr, source}, model, {{"recipe", recipe}}};  // of no checkpoint
+  export_model(job.output, trained);
+  write_tokenizer(source, job.output);
+  finish_run(run);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (!common.json) {
+    fmt::print("perplexity {:.4f} over {} tokens; {} has the model\n", result.perplexity, result.tokens, job.output.string());
+    return;
+  }
+  const nlohmann::json fields = {{"perplexity", result.perplexity},
+                                 {"score", result.perplexity},
+                                 {"tokens", result.tokens},
+                                 {"recipe", recipe},
+                                 {"training", reports},
+                                 {"output", job.output.string()}};
+  print_json("train", job.model, common, seconds, fields);
+}
+
+}  // namespace hedgehog::cli

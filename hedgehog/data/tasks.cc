@@ -1,0 +1,232 @@
+#include "hedgehog/data/tasks.h"
+
+#include "hedgehog/base/error.h"
+#include "hedgehog/data/associative_recall.h"
+#include "hedgehog/data/cifar10.h"
+#include "hedgehog/data/glue.h"
+#include "hedgehog/data/imdb.h"
+#include "hedgehog/data/listops.h"
+#include "hedgehog/data/pathfinder.h"
+
+#include <ATen/ATen.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace hedgehog {
+namespace {
+
+constexpr std::int64_t kGlueLength = 128;
+// The paper's numbers of examples (arXiv 2402.04347), and Long Range Arena's.
+constexpr std::int64_t kRecallTraining = 10'000, kRecallEvaluation = 2'000;
+constexpr std::int64_t kListOpsTraining = 96'000, kListOpsEvaluation = 2'000;
+constexpr std::int64_t kPathfinderTraining = 160'000, kPathfinderEvaluation = 20'000;
+constexpr std::int64_t kTextLength = 4096;
+// Of CIFAR-10's pixels in gray, divided by 255.
+constexpr double kImageMean = 0.48, kImageDeviation = 0.24;
+constexpr std::int64_t kPixelIds = 257;  // and the token that a sequence begins with
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+std::int64_t or_else(std::int64_t asked, std::int64_t own) {
+  return asked > 0 ? asked : own;
+}
+
+Task open_glue(const TaskConfig& config, const Tokenizer* tokenizer) {
+  const GlueTask& glue = glue_task(config.name);
+  check(tokenizer != nullptr, "{}: needs the model's tokenizer", glue.name);
+  Task task;
+  task.length = or_else(config.length, kGlueLength);
+  task.labels = glue.is_regression() ? 1 : std::ssize(glue.label_names);
+  const auto read = [&](const std::string& split, std::int64_t most) {
+    const GlueExamples texts = read_glue(glue, glue_file(config.data, glue, split));
+    auto examples = std::make_unique<TokenExamples>(!glue.is_regression(), tokenizer->token_to_id("[PAD]").value_or(0));
+    for (const TextExample& text : texts.examples) {
+      if (most > 0 && examples->size() == most) break;
+      const Encoding encoding = text.second ? tokenizer->encode_pair(text.text, *text.second, task.length)
+                                            : tokenizer->encode_text(text.text, task.length);
+      examples->add(encoding.ids, encoding.types, text.label);
+    }
+    return examples;
+  };
+  task.training = read(glue.splits.front(), config.training);
+  task.evaluation = read(glue.splits.at(1), config.evaluation);
+  return task;
+}
+
+void add_rows(TokenExamples& examples, const at::Tensor& tokens, const at::Tensor& labels, std::int64_t first,
+              std::int64_t end) {
+  const auto ids = tokens.to(at::kInt).contiguous();
+  for (std::int64_t i = first; i < end; ++i) {
+    const std::span row(ids.const_data_ptr<std::int32_t>() + i * ids.size(1), static_cast<std::size_t>(ids.size(1)));
+    examples.add(row, {}, static_cast<double>(labels[i].item<std::int64_t>()));
+  }
+}
+
+Task make_recall(const TaskConfig& config) {
+  RecallConfig recall;
+  recall.length = or_else(config.length, recall.length);
+  const std::int64_t training = or_else(config.training, kRecallTraining),
+                     evaluation = or_else(config.evaluation, kRecallEvaluation);
+  const RecallData data = generate_associative_recall(recall, training + evaluation, config.seed);
+  Task task;
+  task.labels = task.vocabulary = recall.vocabulary;
+  task.length = data.tokens.size(1);
+  auto train = std::make_unique<TokenExamples>(true, 0), test = std::make_unique<TokenExamples>(true, 0);
+  add_rows(*train, data.tokens, data.answers, 0, training);
+  add_rows(*test, data.tokens, data.answers, training, training + evaluation);
+  task.training = std::move(train);
+  task.evaluation = std::move(test);
+  return task;
+}
+
+// Sequences begin with a token of their own, the last id, at whose place a classifier is read (Long Range Arena's "CLS").
+std::unique_ptr<TokenExamples> byte_examples(std::span<const ByteSequence> sequences, std::int64_t length,
+                                             std::int64_t vocabulary) {
+  auto examples = std::make_unique<TokenExamples>(true, kPaddingId);
+  std::vector<std::int32_t> row;
+  for (const ByteSequence& sequence : sequences) {
+    row.assign(1, static_cast<std::int32_t>(vocabulary - 1));
+    const auto kept = std::min<std::size_t>(sequence.symbols.size(), static_cast<std::size_t>(length));
+    for (std::size_t i = 0; i < kept; ++i) row.push_back(sequence.symbols[i] + 1);
+    examples->add(row, {}, static_cast<double>(sequence.label));
+  }
+  return examples;
+}
+
+Task make_listops(const TaskConfig& config) {
+  ListOpsConfig listops;
+  if (config.length > 0) {
+    listops.shorter_than = config.length;
+    listops.longer_than = std::min(listops.longer_than, config.length / 4);
+  }
+  const std::int64_t training = or_else(config.training, kListOpsTraining),
+                     evaluation = or_else(config.evaluation, kListOpsEvaluation);
+  const auto data = generate_listops(listops, training + evaluation, config.seed);
+  Task task;
+  task.labels = 10;
+  task.vocabulary = kListOpsSymbols + 2;
+  task.length = listops.shorter_than + 1;
+  const auto parts = std::span(data);
+  task.training = byte_examples(parts.first(static_cast<std::size_t>(training)), task.length, task.vocabulary);
+  task.evaluation = byte_examples(parts.subspan(static_cast<std::size_t>(training)), task.length, task.vocabulary);
+  return task;
+}
+
+// The file or its *.zst.
+std::filesystem::path there(const std::filesystem::path& folder, const std::string& name) {
+  for (const char* end : {"", ".zst"}) {
+    const auto path = folder / (name + end);
+    if (std::filesystem::exists(path)) return path;
+  }
+  fail("{}: neither {} nor {}.zst is there; --data names the folder that has it", folder.string(), name, name);
+}
+
+// The files go by label; their first examples would be of one class where only some are asked for.
+std::vector<ByteSequence> some_of(std::vector<ByteSequence> sequences, std::int64_t most, std::uint64_t seed) {
+  if (most <= 0 || most >= std::ssize(sequences)) return sequences;
+  Random random{seed, 0};
+  for (std::size_t i = sequences.size() - 1; i > 0; --i) std::swap(sequences[i], sequences[random.below(i + 1)]);
+  sequences.resize(static_cast<std::size_t>(most));
+  return sequences;
+}
+
+Task open_text(const TaskConfig& config) {
+  Task task;
+  task.labels = 2;
+  task.vocabulary = kByteIds + 1;
+  const std::int64_t length = or_else(config.length, kTextLength);
+  task.length = length + 1;
+  const auto read = [&](const char* file, std::int64_t most) {
+    return byte_examples(some_of(read_imdb(there(config.data, file)), most, config.seed), length, task.vocabulary);
+  };
+  task.training = read("train.jsonl", config.training);
+  task.evaluation = read("test.jsonl", config.evaluation);
+  return task;
+}
+
+std::unique_ptr<Examples> image_examples(const GrayImages& images, std::int64_t first, std::int64_t count, bool as_images) {
+  const auto pixels = static_cast<std::size_t>(images.side * images.side);
+  const auto image = [&](std::int64_t i) {
+    return std::span(images.pixels).subspan(static_cast<std::size_t>(i) * pixels, pixels);
+  };
+  if (as_images) {
+    auto examples = std::make_unique<ImageExamples>(images.side, images.side, kImageMean, kImageDeviation);
+    for (std::int64_t i = first; i < first + count; ++i) examples->add(image(i), images.labels[static_cast<std::size_t>(i)]);
+    return examples;
+  }
+  auto examples = std::make_unique<TokenExamples>(true, 0);
+  for (std::int64_t i = first; i < first + count; ++i) {
+    std::vector<std::int32_t> row(1, kPixelIds - 1);
+    row.insert(row.end(), image(i).begin(), image(i).end());
+    examples->add(row, {}, images.labels[static_cast<std::size_t>(i)]);
+  }
+  return examples;
+}
+
+Task open_cifar10(const TaskConfig& config, bool as_images) {
+  Task task;
+  task.labels = kCifar10Classes;
+  task.images = as_images;
+  const auto read = [&](const std::string& name, std::int64_t most) {
+    const GrayImages images = read_cifar10(there(config.data, name));
+    task.length = as_images ? images.side : images.side * images.side + 1;
+    return image_examples(images, 0, most > 0 ? std::min(most, images.count()) : images.count(), as_images);
+  };
+  task.training = read("train_gray.bin", config.training);
+  task.evaluation = read("test_gray.bin", config.evaluation);
+  task.vocabulary = kPixelIds;
+  return task;
+}
+
+Task make_pathfinder(const TaskConfig& config) {
+  const std::int64_t training = or_else(config.training, kPathfinderTraining),
+                     evaluation = or_else(config.evaluation, kPathfinderEvaluation);
+  const GrayImages images = generate_pathfinder({}, training + evaluation, config.seed);
+  Task task;
+  task.labels = 2;
+  task.vocabulary = kPixelIds;
+  task.length = images.side * images.side + 1;
+  task.training = image_examples(images, 0, training, false);
+  task.evaluation = image_examples(images, training, evaluation, false);
+  return task;
+}
+
+bool is_glue(const std::string& name) {
+  return std::any_of(glue_tasks().begin(), glue_tasks().end(), [&](const GlueTask& task) { return lower(task.name) == name; });
+}
+
+}  // namespace
+
+std::vector<std::string> task_names() {
+  std::vector<std::string> names;
+  for (const GlueTask& task : glue_tasks()) names.push_back(lower(task.name));
+  for (const char* name : {"recall", "listops", "text", "image", "pathfinder", "vision"}) names.emplace_back(name);
+  return names;
+}
+
+bool task_needs_tokenizer(const std::string& name) {
+  return is_glue(lower(name));
+}
+
+Task open_task(const TaskConfig& config, const Tokenizer* tokenizer) {
+  const std::string name = lower(config.name);
+  const auto open = [&]() -> Task {
+    if (is_glue(name)) return open_glue(config, tokenizer);
+    if (name == "recall") return make_recall(config);
+    if (name == "listops") return make_listops(config);
+    if (name == "text") return open_text(config);
+    if (name == "image" || name == "vision") return open_cifar10(config, name == "vision");
+    if (name == "pathfinder") return make_pathfinder(config);
+    fail("task \"{}\" is not known; there are: {}", config.name, fmt::join(task_names(), ", "));
+  };
+  Task task = open();
+  task.name = name;
+  return task;
+}
+
+}  // namespace hedgehog

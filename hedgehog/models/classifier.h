@@ -1,0 +1,64 @@
+// A model that gives each example one label or number: BERT on texts, ViT on images, a causal decoder on what follows its last
+// token. What tasks are trained on and converted with.
+#pragma once
+
+#include "hedgehog/checkpoint/checkpoint.h"
+#include "hedgehog/models/layer_visitor.h"
+
+#include <ATen/core/Tensor.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hedgehog {
+
+/// A batch of examples; what a model does not read is undefined.
+struct ClassifierInput {
+  at::Tensor tokens;       // int64 [batch, length]
+  at::Tensor token_types;  // int64 [batch, length]; undefined: 0
+  at::Tensor key_count;    // int32 [batch]: tokens from this one on are padding; undefined: none is
+  at::Tensor images;       // fp32 [batch, channels, height, width], normalised
+};
+
+class Classifier {
+ public:
+  virtual ~Classifier() = default;
+  /// Logits [batch, labels]; of a regression the number, [batch, 1]. Differentiable.
+  virtual at::Tensor forward(const ClassifierInput& input) const = 0;
+  /// The softmax model on the batch, no gradients, no dropout: `visit` gets each layer's attention input.
+  virtual void visit_teacher(const ClassifierInput& input, const LayerVisitor& visit) const = 0;
+
+  /// One a layer.
+  virtual std::vector<Attention*> attentions() = 0;
+  /// Swaps every layer's attention for `config`, in the causal or bidirectional form that the model has; weights start anew.
+  virtual void set_attention(AttentionConfig config, const std::vector<std::int64_t>& keep_softmax = {}) = 0;
+  /// Every weight by its Hugging Face name, the attentions' own not among them.
+  virtual std::vector<std::pair<std::string, at::Tensor*>> weights() = 0;
+  /// Set: training, with dropout by masks that depend on this number.
+  virtual void set_dropout_seed(std::optional<std::uint64_t> seed) = 0;
+
+  virtual std::int64_t labels() const = 0;
+  /// As in config.json.
+  virtual nlohmann::json config() const = 0;
+};
+
+/// "bert", "vit", "deit" checkpoints and what write_classifier() wrote. With `labels` > 0 a classifier of another size is made
+/// anew from `seed`. Throws Error for another model_type.
+std::unique_ptr<Classifier> load_classifier(const Checkpoint& checkpoint, std::int64_t labels, std::uint64_t seed);
+
+/// A model to be trained from scratch, as `config`, a config.json, says; also "gpt2", whose labels are its vocabulary.
+std::unique_ptr<Classifier> make_classifier(const nlohmann::json& config, std::uint64_t seed);
+
+/// A Hugging Face directory: config.json, with the attention under "hedgehog", and model.safetensors, with the attention's
+/// weights under "hedgehog.". `description` joins the "hedgehog" object.
+void write_classifier(const std::filesystem::path& directory, Classifier& model, nlohmann::json description);
+
+/// All that training may change: weights() and the attentions' own, "layers.3.attention.q_map.weight".
+std::vector<std::pair<std::string, at::Tensor*>> all_weights(Classifier& model);
+
+}  // namespace hedgehog

@@ -1,0 +1,170 @@
+#include "hedgehog/training/classification.h"
+
+#include "hedgehog/base/error.h"
+#include "hedgehog/base/interrupt.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace hedgehog {
+namespace {
+
+std::int64_t steps_of(double epochs, const ExampleOrder& order) {
+  return std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(order.steps_an_epoch())));
+}
+
+at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& labels) {
+  if (labels.scalar_type() == at::kLong) return at::cross_entropy_loss(logits.to(at::kFloat), labels);
+  return (logits.to(at::kFloat).squeeze(-1) - labels).square().mean();
+}
+
+void check_labels(const Classifier& model, const Examples& examples) {
+  const auto labels = examples.labels();
+  check(!labels.empty(), "there are no examples");
+  if (model.labels() == 1) return;
+  const auto [least, most] = std::minmax_element(labels.begin(), labels.end());
+  check(*least >= 0 && *most < static_cast<double>(model.labels()), "labels should be from 0 to {}, found {} to {}",
+        model.labels() - 1, *least, *most);
+}
+
+class ExamplePasses : public TeacherPasses {
+ public:
+  ExamplePasses(const Classifier& model, const Examples& examples, std::int64_t batch, std::uint64_t seed)
+      : model_(model), examples_(examples), batch_(batch), order_(examples.size(), batch, seed) {}
+  // What counts here are examples.
+  std::int64_t tokens_a_step() const override { return batch_; }
+  void next(const LayerVisitor& visit) override { model_.visit_teacher(examples_.batch(order_.rows(step_++)).input, visit); }
+  std::int64_t position() const override { return step_; }
+  void set_position(std::int64_t position) override { step_ = position; }
+
+ private:
+  const Classifier& model_;
+  const Examples& examples_;
+  std::int64_t batch_, step_ = 0;
+  ExampleOrder order_;
+};
+
+}  // namespace
+
+nlohmann::json to_json(const ClassificationConfig& config) {
+  return {{"epochs", config.epochs},
+          {"batch", config.batch},
+          {"learning_rate", config.learning_rate},
+          {"map_learning_rate", config.map_learning_rate},
+          {"weight_decay", config.weight_decay},
+          {"clip", config.clip},
+          {"schedule", to_string(config.schedule)},
+          {"warmup", config.warmup}};
+}
+
+ClassificationStage::ClassificationStage(Classifier& model, const Examples& examples, const ClassificationConfig& config,
+                                         std::string name, std::uint64_t seed)
+    : model_(model),
+      examples_(examples),
+      config_(config),
+      name_(std::move(name)),
+      seed_(seed),
+      order_(examples.size(), config.batch, seed),
+      steps_(steps_of(config.epochs, order_)) {
+  check_labels(model, examples);
+  check(config.warmup >= 0 && config.warmup < 1, "{}: the warm-up is a share of the steps from 0 to 1, found {}", name_,
+        config.warmup);
+  NamedParameters maps, matrices, vectors;
+  for (const auto& [parameter, tensor] : all_weights(model)) {
+    const bool map = parameter.starts_with("layers.");
+    const bool trained = !map || config.map_learning_rate > 0;
+    tensor->set_requires_grad(trained);
+    tensor->mutable_grad() = at::Tensor();
+    if (trained) (map ? maps : tensor->dim() >= 2 ? matrices : vectors).emplace_back(parameter, tensor);
+  }
+  optimizer_.add(maps, config.map_learning_rate, 0);
+  optimizer_.add(matrices, config.learning_rate, config.weight_decay);
+  optimizer_.add(vectors, config.learning_rate, 0);
+}
+
+ClassificationStage::~ClassificationStage() {
+  model_.set_dropout_seed({});
+  for (const auto& [parameter, tensor] : all_weights(model_)) {
+    tensor->mutable_grad() = at::Tensor();
+    tensor->set_requires_grad(false);
+  }
+}
+
+StepResult ClassificationStage::step(std::int64_t index) {
+  const std::vector<std::int64_t> rows = order_.rows(index);
+  const ExampleBatch batch = examples_.batch(rows);
+  const at::AutoGradMode mode(true);
+  model_.set_dropout_seed(seed_ * 1'000'003 + static_cast<std::uint64_t>(index));
+  const at::Tensor logits = model_.forward(batch.input);
+  const at::Tensor loss = loss_of(logits, batch.labels);
+  loss.backward();
+  optimizer_.collect_gradients();
+  model_.set_dropout_seed({});
+  const auto warmup = static_cast<std::int64_t>(std::ceil(config_.warmup * static_cast<double>(steps_)));
+  const double factor = learning_rate_factor(config_.schedule, index, steps_, warmup);
+  const double norm = optimizer_.step(factor, config_.clip);
+  StepResult result;
+  result.loss = loss.item<double>();
+  result.learning_rate = config_.learning_rate * factor;
+  result.tokens = std::ssize(rows);
+  result.details = {{"gradient_norm", norm}};
+  if (batch.labels.scalar_type() == at::kLong) {
+    result.details["accuracy"] = logits.argmax(-1).eq(batch.labels).to(at::kDouble).mean().item<double>();
+  }
+  if (index >= steps_ - std::max<std::int64_t>(steps_ / 10, 1)) {
+    loss_ += result.loss;
+    ++summed_;
+  }
+  return result;
+}
+
+nlohmann::json ClassificationStage::position() const {
+  return {{"loss", loss_}, {"summed", summed_}};
+}
+
+void ClassificationStage::set_position(const nlohmann::json& position) {
+  try {
+    loss_ = position.at("loss").get<double>();
+    summed_ = position.at("summed").get<std::int64_t>();
+  } catch (const nlohmann::json::exception& error) {
+    fail("{}: the saved state's position is damaged: {}", name_, error.what());
+  }
+}
+
+nlohmann::json ClassificationStage::report() const {
+  return {{"stage", name_},
+          {"steps", steps_},
+          {"examples", examples_.size()},
+          {"loss", loss_ / static_cast<double>(std::max<std::int64_t>(summed_, 1))}};
+}
+
+std::unique_ptr<DistillationStage> classifier_distillation(Classifier& model, const Examples& examples, double epochs,
+                                                           DistillationConfig config, std::uint64_t seed) {
+  std::vector<DistilledLayer> layers;
+  for (Attention* attention : model.attentions()) layers.push_back({attention});
+  config.tokens = steps_of(epochs, ExampleOrder(examples.size(), config.batch, seed)) * config.batch;
+  return std::make_unique<DistillationStage>(
+      std::move(layers), std::make_unique<ExamplePasses>(model, examples, config.batch, seed),
+      [&model] { return all_weights(model); }, config, "distillation");
+}
+
+at::Tensor predict(const Classifier& model, const Examples& examples, std::int64_t batch, Progress& progress) {
+  const at::NoGradGuard no_gradients;
+  std::vector<at::Tensor> logits;
+  progress.begin("predicting", examples.size());
+  for (std::int64_t first = 0; first < examples.size(); first += batch) {
+    if (interrupted()) throw Interrupted{};
+    std::vector<std::int64_t> rows(static_cast<std::size_t>(std::min(batch, examples.size() - first)));
+    std::iota(rows.begin(), rows.end(), first);
+    logits.push_back(model.forward(examples.batch(rows).input).to(at::kFloat));
+    progress.update(first + std::ssize(rows), "");
+  }
+  progress.end();
+  return at::cat(logits);
+}
+
+}  // namespace hedgehog

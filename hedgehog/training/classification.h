@@ -1,0 +1,69 @@
+// Training a classifier on labelled examples: finetuning one that is there, before or after its conversion, and from scratch.
+// And its distillation: the softmax model's q, k, v on the same examples.
+#pragma once
+
+#include "hedgehog/data/examples.h"
+#include "hedgehog/models/classifier.h"
+#include "hedgehog/training/distillation.h"
+#include "hedgehog/training/schedule.h"
+#include "hedgehog/training/stage.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hedgehog {
+
+struct ClassificationConfig {
+  double epochs = 3;
+  std::int64_t batch = 32;
+  double learning_rate = 5e-5;
+  double map_learning_rate = 0;  // of the attention's own weights, 0: frozen
+  double weight_decay = 0;       // of matrices, not of the attention's own weights
+  double clip = 1;               // gradient's norm, 0: no clipping
+  Schedule schedule = Schedule::kCosine;
+  double warmup = 0.1;  // share of the steps
+};
+nlohmann::json to_json(const ClassificationConfig& config);
+
+class ClassificationStage : public Stage {
+ public:
+  /// Trains all weights: by cross-entropy, or by the squared error where the labels are a regression's. `model` and `examples`
+  /// must outlive the stage. `seed`: of the examples' order and of dropout.
+  ClassificationStage(Classifier& model, const Examples& examples, const ClassificationConfig& config, std::string name,
+                      std::uint64_t seed);
+  ~ClassificationStage() override;
+
+  std::string name() const override { return name_; }
+  std::int64_t steps() const override { return steps_; }
+  StepResult step(std::int64_t index) override;
+  NamedParameters weights() override { return all_weights(model_); }
+  AdamW& optimizer() override { return optimizer_; }
+  nlohmann::json position() const override;
+  void set_position(const nlohmann::json& position) override;
+  /// Mean loss over the last tenth of the steps.
+  nlohmann::json report() const override;
+
+ private:
+  Classifier& model_;
+  const Examples& examples_;
+  ClassificationConfig config_;
+  std::string name_;
+  std::uint64_t seed_;
+  ExampleOrder order_;
+  std::int64_t steps_;
+  AdamW optimizer_;
+  double loss_ = 0;  // sum over `summed_` steps
+  std::int64_t summed_ = 0;
+};
+
+/// A distillation over the examples: `epochs` of them in batches of config.batch, whose tokens and length are not used.
+std::unique_ptr<DistillationStage> classifier_distillation(Classifier& model, const Examples& examples, double epochs,
+                                                           DistillationConfig config, std::uint64_t seed);
+
+/// Logits of all examples in order, fp32 [examples, labels], without gradients. Throws Interrupted.
+at::Tensor predict(const Classifier& model, const Examples& examples, std::int64_t batch, Progress& progress);
+
+}  // namespace hedgehog

@@ -1,0 +1,108 @@
+// hedgehog train as a user types it.
+#include "tests/cli/program.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+
+namespace hedgehog {
+namespace {
+
+using nlohmann::json;
+using testing::Outcome;
+using testing::run_program;
+using testing::TemporaryFolder;
+
+constexpr const char* kRecallModel = R"({"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2})";
+
+json parsed(const Outcome& outcome) {
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  return json::parse(outcome.out, nullptr, false);
+}
+
+TEST(Train, ATaskFromScratchThenConverted) {
+  const TemporaryFolder folder;
+  const auto config = folder.write("recall.json", kRecallModel);
+  const std::vector<std::string> task = {"--task", "recall",          "--length", "16",    "--examples",
+                                         "200",    "--eval-examples", "50",       "--json"};
+  auto arguments = task;
+  arguments.insert(arguments.begin(), {"train", config, "-o", folder / "softmax", "--epochs", "1"});
+  const json softmax = parsed(run_program(arguments));
+  EXPECT_EQ(softmax["command"], "train");
+  EXPECT_EQ(softmax["examples"], 50);
+  EXPECT_EQ(softmax["training"][0]["steps"], 7);
+  EXPECT_FALSE(softmax.contains("fidelity"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "softmax/model.safetensors"));
+
+  arguments = task;
+  arguments.insert(arguments.begin(), {"train", folder / "softmax", "-o", folder / "linear", "--attention", "linear",
+                                       "--distill-epochs", "1", "--epochs", "0.5"});
+  const json linear = parsed(run_program(arguments));
+  ASSERT_EQ(linear["training"].size(), 2u);
+  EXPECT_EQ(linear["training"][0]["stage"], "distillation");
+  EXPECT_GT(linear["fidelity"]["kl"].get<double>(), 0);
+  EXPECT_EQ(linear["recipe"]["attention"]["kind"], "linear");
+
+  // What was written is what was measured.
+  arguments = task;
+  arguments.insert(arguments.begin(), {"train", folder / "linear", "-o", folder / "again", "--epochs", "0"});
+  const json again = parsed(run_program(arguments));
+  EXPECT_EQ(again["score"], linear["score"]);
+  EXPECT_EQ(again["fidelity"]["kl"], linear["fidelity"]["kl"]);
+}
+
+TEST(Train, IsTheSameForASeed) {
+  const TemporaryFolder folder;
+  const auto config = folder.write("recall.json", kRecallModel);
+  const auto run = [&](const char* seed, const std::string& output) {
+    return parsed(
+               run_program({"train", config, "-o", folder / output, "--task", "recall", "--length", "16", "--examples", "100",
+                            "--eval-examples", "20", "--epochs", "1", "--seed", seed, "--json"}))["training"][0]["loss"]
+        .get<double>();
+  };
+  const double one = run("1", "a");
+  EXPECT_EQ(run("1", "b"), one);
+  EXPECT_NE(run("2", "c"), one);
+}
+
+TEST(Train, ALanguageModelFromScratch) {
+  const TemporaryFolder folder;
+  const auto config =
+      folder.write("model.json", R"({"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64})");
+  const auto text = folder.write("text.txt", testing::simple_text(3000)),
+             test = folder.write("test.txt", testing::simple_text(300));
+  const json trained =
+      parsed(run_program({"train",         config,  "--data",      text,     "--eval-data", test,  "-o",    folder / "lm",
+                          "--tokens",      "40000", "--length",    "32",     "--batch",     "16",  "--lr",  "1e-2",
+                          "--eval-window", "32",    "--attention", "linear", "--map",       "elu", "--json"}));
+  const double perplexity = trained["perplexity"].get<double>();
+  EXPECT_LT(perplexity, 30) << "256 tokens, all as likely";
+  // It is a model as any other.
+  const json measured =
+      parsed(run_program({"eval", folder / "lm", "--data", test, "--eval-window", "32", "--no-teacher", "--json"}));
+  EXPECT_NEAR(measured["perplexity"].get<double>(), perplexity, 1e-3 * perplexity);
+  const json written = parsed(run_program({"generate", folder / "lm", "--prompt", "the", "--max-tokens", "5", "--json"}));
+  EXPECT_EQ(written["tokens"], 5);
+}
+
+TEST(Train, WrongUsageSaysWhatToDo) {
+  const TemporaryFolder folder;
+  const auto config = folder.write("recall.json", kRecallModel);
+  const auto message = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"train", config, "-o", folder / "x"});
+    const Outcome outcome = run_program(arguments);
+    EXPECT_NE(outcome.status, 0);
+    EXPECT_EQ(outcome.out, "");
+    return outcome.err;
+  };
+  EXPECT_NE(message({"--task", "porcupine"}).find("recall"), std::string::npos) << "lists the known";
+  EXPECT_NE(message({"--task", "cola", "--data", folder / "none"}).find("tokenizer"), std::string::npos);
+  EXPECT_NE(message({"--task", "text", "--data", folder / "none"}).find("train.jsonl"), std::string::npos);
+  EXPECT_NE(message({"--task", "recall", "--attention", "linear", "--map", "spiny"}).find("hedgehog-softmax"),
+            std::string::npos);
+  EXPECT_NE(message({}).find("--tokens"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hedgehog

@@ -1,0 +1,130 @@
+// Classifiers of every family: from a configuration, written and read again, converted and not.
+#include "hedgehog/models/classifier.h"
+
+#include "hedgehog/base/error.h"
+#include "model_support.h"
+
+#include <ATen/core/grad_mode.h>
+
+namespace hedgehog {
+namespace {
+
+using nlohmann::json;
+using testing::random_normal;
+using testing::random_tokens;
+using testing::relative_difference;
+
+struct Family {
+  const char* name;
+  json config;
+  ClassifierInput input;
+  std::int64_t labels;
+};
+
+std::vector<Family> families() {
+  ClassifierInput texts, images, tokens;
+  texts.tokens = random_tokens({3, 12}, 50, 1);
+  texts.token_types = random_tokens({3, 12}, 2, 2);
+  texts.key_count = at::tensor({12, 5, 9}, at::kInt);
+  images.images = random_normal({3, 1, 8, 8}, 3);
+  tokens.tokens = random_tokens({3, 12}, 50, 4);
+  tokens.key_count = texts.key_count;
+  const json encoder = {{"hidden_size", 32},       {"num_hidden_layers", 2}, {"num_attention_heads", 4},
+                        {"intermediate_size", 48}, {"num_labels", 3},        {"initializer_range", 0.3}};
+  json bert = encoder, vit = encoder;
+  bert.update({{"model_type", "bert"}, {"vocab_size", 50}, {"max_position_embeddings", 16}});
+  vit.update({{"model_type", "vit"}, {"image_size", 8}, {"patch_size", 4}, {"num_channels", 1}});
+  const json gpt2 = {{"model_type", "gpt2"}, {"vocab_size", 50}, {"n_embd", 32},
+                     {"n_layer", 2},         {"n_head", 4},      {"n_positions", 16}};
+  return {{"bert", bert, texts, 3}, {"vit", vit, images, 3}, {"gpt2", gpt2, tokens, 50}};
+}
+
+void perturb(Classifier& model) {
+  at::manual_seed(5);
+  for (const auto& [name, tensor] : all_weights(model)) tensor->add_(at::randn_like(*tensor) * 0.1);
+}
+
+TEST(Classifier, IsWrittenAndReadAgain) {
+  const at::NoGradGuard no_gradients;
+  for (auto& family : families()) {
+    for (const bool converted : {false, true}) {
+      SCOPED_TRACE(std::string(family.name) + (converted ? ", converted" : ""));
+      const auto model = make_classifier(family.config, 3);
+      if (converted) model->set_attention({.kind = AttentionKind::kLinear}, {1});
+      perturb(*model);
+      EXPECT_EQ(model->labels(), family.labels);
+      const auto logits = model->forward(family.input);
+      EXPECT_EQ(logits.sizes(), (at::IntArrayRef{3, family.labels}));
+      const testing::TemporaryFolder folder;
+      write_classifier(folder.path() / "model", *model, {{"task", "none"}});
+      const auto again = load_classifier(open_checkpoint(folder.path() / "model"), 0, 0);
+      EXPECT_LE(relative_difference(again->forward(family.input), logits), 1e-6);
+      EXPECT_EQ(again->attentions().front()->config().kind, converted ? AttentionKind::kLinear : AttentionKind::kSoftmax);
+      EXPECT_EQ(again->attentions().back()->config().kind, AttentionKind::kSoftmax);
+    }
+  }
+}
+
+TEST(Classifier, TeacherIsSoftmaxWhateverIsInstalled) {
+  const at::NoGradGuard no_gradients;
+  for (auto& family : families()) {
+    SCOPED_TRACE(family.name);
+    const auto model = make_classifier(family.config, 3);
+    perturb(*model);
+    const auto inputs = [&] {
+      std::vector<at::Tensor> found;
+      model->visit_teacher(family.input, [&](std::int64_t layer, const AttentionInput& input) {
+        EXPECT_EQ(layer, std::ssize(found));
+        found.push_back(input.q.clone());
+      });
+      return found;
+    };
+    const auto before = inputs();
+    const auto softmax = model->forward(family.input);
+    ASSERT_EQ(before.size(), 2u);
+    model->set_attention({.kind = AttentionKind::kLinear});
+    EXPECT_GT(relative_difference(model->forward(family.input), softmax), 1e-4);
+    EXPECT_TRUE(at::equal(inputs()[1], before[1]));
+  }
+}
+
+TEST(Classifier, PaddingChangesNothing) {
+  const at::NoGradGuard no_gradients;
+  for (auto& family : families()) {
+    if (!family.input.tokens.defined()) continue;
+    for (const bool converted : {false, true}) {
+      SCOPED_TRACE(std::string(family.name) + (converted ? ", converted" : ""));
+      const auto model = make_classifier(family.config, 3);
+      if (converted) model->set_attention({.kind = AttentionKind::kLinear});
+      perturb(*model);
+      ClassifierInput alone;
+      alone.tokens = family.input.tokens.narrow(0, 1, 1).narrow(1, 0, 5);
+      if (family.input.token_types.defined()) alone.token_types = family.input.token_types.narrow(0, 1, 1).narrow(1, 0, 5);
+      EXPECT_LE(relative_difference(model->forward(alone)[0], model->forward(family.input)[1]), 1e-5);
+    }
+  }
+}
+
+TEST(Classifier, ANewTaskGetsANewHead) {
+  const auto family = families()[0];
+  const auto model = make_classifier(family.config, 3);
+  const testing::TemporaryFolder folder;
+  write_classifier(folder.path() / "model", *model, nullptr);
+  const Checkpoint checkpoint = open_checkpoint(folder.path() / "model");
+  EXPECT_EQ(load_classifier(checkpoint, 3, 0)->labels(), 3);
+  const auto resized = load_classifier(checkpoint, 5, 1);
+  EXPECT_EQ(resized->labels(), 5);
+  EXPECT_EQ(resized->config()["num_labels"], 5);
+  EXPECT_EQ(resized->forward(family.input).size(1), 5);
+}
+
+TEST(Classifier, WhatItCannotReadIsAnError) {
+  const auto all = families();
+  EXPECT_THROW(make_classifier(all[0].config, 1)->forward(all[1].input), Error);
+  EXPECT_THROW(make_classifier(all[1].config, 1)->forward(all[0].input), Error);
+  EXPECT_THROW(make_classifier({{"model_type", "t5"}}, 1), Error);
+  EXPECT_THROW(make_classifier(json::object(), 1), Error);
+}
+
+}  // namespace
+}  // namespace hedgehog

@@ -1,0 +1,164 @@
+// Classifiers learn, their maps imitate softmax, and a stopped stage goes on where it was.
+#include "hedgehog/training/classification.h"
+
+#include "hedgehog/base/error.h"
+#include "tests/training/patterned_corpus.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace hedgehog {
+namespace {
+
+class Classification : public testing::OneThread {};
+
+// The class is which of two tokens comes more often; texts of different lengths.
+TokenExamples counting_examples(std::int64_t count, std::uint64_t seed) {
+  TokenExamples examples(/*classes=*/true, 0);
+  Random random{seed, 0};
+  for (std::int64_t i = 0; i < count; ++i) {
+    std::vector<std::int32_t> tokens{3};
+    std::int64_t ones = 0;
+    const auto length = 2 * random.below(6) + 3;
+    for (std::uint64_t n = 0; n < length; ++n) {
+      tokens.push_back(static_cast<std::int32_t>(1 + random.below(2)));
+      ones += tokens.back() == 1;
+    }
+    examples.add(tokens, {}, 2 * ones > static_cast<std::int64_t>(length));
+  }
+  return examples;
+}
+
+std::unique_ptr<Classifier> counting_model(std::uint64_t seed = 1) {
+  return make_classifier({{"model_type", "bert"},
+                          {"vocab_size", 4},
+                          {"max_position_embeddings", 16},
+                          {"hidden_size", 32},
+                          {"num_hidden_layers", 2},
+                          {"num_attention_heads", 2},
+                          {"intermediate_size", 64},
+                          {"num_labels", 2},
+                          {"initializer_range", 0.2}},
+                         seed);
+}
+
+ClassificationConfig quick(double epochs) {
+  return {.epochs = epochs, .batch = 16, .learning_rate = 3e-3, .map_learning_rate = 3e-3};
+}
+
+double accuracy_on(const Classifier& model, const Examples& examples) {
+  Progress silent;
+  const auto labels = examples.labels();
+  const auto wanted = at::tensor(std::vector<std::int64_t>(labels.begin(), labels.end()), at::kLong);
+  return predict(model, examples, 50, silent).argmax(-1).eq(wanted).to(at::kDouble).mean().item<double>();
+}
+
+void run(Stage& stage, std::int64_t first, std::int64_t end) {
+  for (std::int64_t i = first; i < end; ++i) stage.step(i);
+}
+
+TEST_F(Classification, LearnsWithSoftmaxAndWithLinearAttention) {
+  const auto training = counting_examples(400, 1), held_out = counting_examples(200, 2);
+  for (const char* map : {"", "hedgehog-softmax", "elu"}) {
+    const auto model = counting_model();
+    if (*map != '\0') model->set_attention({.kind = AttentionKind::kLinear, .feature_map = map});
+    const double before = accuracy_on(*model, held_out);
+    ClassificationStage stage(*model, training, quick(6), "training", 3);
+    EXPECT_EQ(stage.steps(), 150);
+    run(stage, 0, stage.steps());
+    EXPECT_GE(accuracy_on(*model, held_out), 0.95) << map;
+    EXPECT_LE(before, 0.9) << map;
+    EXPECT_LE(stage.report()["loss"].get<double>(), 0.2) << map;
+  }
+}
+
+TEST_F(Classification, ARegressionLowersTheSquaredError) {
+  TokenExamples examples(/*classes=*/false, 0);
+  Random random{7, 0};
+  for (int i = 0; i < 200; ++i) {
+    const auto token = static_cast<std::int32_t>(random.below(3));
+    examples.add(std::vector<std::int32_t>{3, token, token}, {}, 2.0 * token);
+  }
+  const auto model = make_classifier({{"model_type", "bert"},
+                                      {"vocab_size", 4},
+                                      {"max_position_embeddings", 16},
+                                      {"hidden_size", 16},
+                                      {"num_hidden_layers", 1},
+                                      {"num_attention_heads", 2},
+                                      {"intermediate_size", 32},
+                                      {"num_labels", 1}},
+                                     1);
+  ClassificationStage stage(*model, examples, quick(40), "training", 3);
+  run(stage, 0, stage.steps());
+  Progress silent;
+  const auto labels = examples.labels();
+  const auto error =
+      (predict(*model, examples, 64, silent).squeeze(-1) - at::tensor(labels, at::kDouble)).square().mean().item<double>();
+  EXPECT_LE(error, 0.05);
+}
+
+TEST_F(Classification, DistillationBringsTheMapsToSoftmax) {
+  const auto examples = counting_examples(200, 1);
+  const auto model = counting_model();
+  ClassificationStage softmax(*model, examples, quick(3), "training", 3);
+  run(softmax, 0, softmax.steps());
+  for (const char* map : {"hedgehog-softmax", "hedgehog-exp", "t2r"}) {
+    model->set_attention({.kind = AttentionKind::kLinear, .feature_map = map});
+    const auto stage = classifier_distillation(*model, examples, 4, {.batch = 20, .learning_rate = 2e-2}, 5);
+    const double first = stage->step(0).kl;
+    run(*stage, 1, stage->steps());
+    EXPECT_LE(stage->report()["kl"].get<double>(), 0.7 * first) << map;
+  }
+  model->set_attention({.kind = AttentionKind::kLinear, .feature_map = "elu"});
+  EXPECT_THROW(classifier_distillation(*model, examples, 1, {.batch = 20}, 5), Error) << "nothing can learn";
+}
+
+TEST_F(Classification, AStoppedStageGoesOnWhereItWas) {
+  const auto examples = counting_examples(60, 1);
+  const auto finished = [&](std::int64_t stop) {
+    const auto model = counting_model();
+    auto stage = std::make_unique<ClassificationStage>(*model, examples, quick(2), "training", 3);
+    run(*stage, 0, stop);
+    NamedTensors kept;
+    for (const auto& [name, tensor] : stage->optimizer().state()) kept.emplace_back(name, tensor.clone());
+    const auto position = stage->position();
+    stage.reset();  // it takes the gradients off the weights
+    stage = std::make_unique<ClassificationStage>(*model, examples, quick(2), "training", 3);
+    struct Source : TensorSource {
+      NamedTensors held;
+      std::vector<TensorInfo> infos;
+      const std::vector<TensorInfo>& tensors() const override { return infos; }
+      bool contains(const std::string& name) const override {
+        return std::any_of(held.begin(), held.end(), [&](const auto& item) { return item.first == name; });
+      }
+      at::Tensor load(const std::string& name) const override {
+        for (const auto& [key, tensor] : held) {
+          if (key == name) return tensor.clone();
+        }
+        fail("no tensor {}", name);
+      }
+      std::string origin() const override { return "kept"; }
+    } source;
+    source.held = kept;
+    stage->optimizer().restore(source);
+    stage->set_position(position);
+    run(*stage, stop, stage->steps());
+    std::vector<at::Tensor> weights;
+    for (const auto& [name, tensor] : stage->weights()) weights.push_back(tensor->detach().clone());
+    return weights;
+  };
+  const auto early = finished(1), late = finished(6);
+  for (std::size_t n = 0; n < early.size(); ++n) EXPECT_TRUE(at::equal(early[n], late[n])) << n;
+}
+
+TEST_F(Classification, LabelsThatTheModelDoesNotHaveAreAnError) {
+  TokenExamples examples(true, 0);
+  examples.add(std::vector<std::int32_t>{1}, {}, 2);
+  const auto model = counting_model();
+  EXPECT_THROW(ClassificationStage(*model, examples, quick(1), "training", 3), Error);
+}
+
+}  // namespace
+}  // namespace hedgehog
