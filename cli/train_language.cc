@@ -29,31 +29,14 @@ std::string byte_letter(int byte) {
   return {static_cast<char>(0xC0 | (letter >> 6)), static_cast<char>(0x80 | (letter & 0x3F))};
 }
 
-// A tokenizer whose tokens are the 256 bytes.
+// A tokenizer whose tokens are the 256 bytes: byte-level BPE without merges, as GGUF metadata would have it.
 TokenizerSource byte_tokenizer() {
-  nlohmann::json vocabulary = nlohmann::json::object();
-  for (int byte = 0; byte < 256; ++byte) vocabulary[byte_letter(byte)] = byte;
   TokenizerSource source;
-  source.tokenizer_json = {
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", nlohmann::json::array()},
-      {"normalizer", nullptr},
-      {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}}},
-      {"post_processor", nullptr},
-      {"decoder", {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}}},
-      {"model",
-       {{"type", "BPE"},
-        {"dropout", nullptr},
-        {"unk_token", nullptr},
-        {"continuing_subword_prefix", nullptr},
-        {"end_of_word_suffix", nullptr},
-        {"fuse_unk", false},
-        {"byte_fallback", false},
-        {"vocab", vocabulary},
-        {"merges", nlohmann::json::array()}}}};
   source.tokenizer_config = nlohmann::json::object();
+  source.gguf_model = "gpt2";
+  source.gguf_pretokenizer = "gpt-2";
+  for (int byte = 0; byte < 256; ++byte) source.gguf_tokens.push_back(byte_letter(byte));
+  source.gguf_token_types.assign(source.gguf_tokens.size(), 1);  // a normal token
   return source;
 }
 

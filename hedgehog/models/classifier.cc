@@ -29,13 +29,27 @@ std::vector<Attention*> attentions_of(Layers& layers) {
   return result;
 }
 
-class BertClassifier : public Classifier {
- public:
-  BertClassifier(Bert model, json config) : model_(std::move(model)), config_(std::move(config)) {}
+// What a family reads of a batch.
+BertInput read(const Bert&, const ClassifierInput& input) {
+  check(input.tokens.defined(), "a BERT reads texts, and this task has none");
+  return {input.tokens, input.token_types, input.key_count};
+}
 
-  at::Tensor forward(const ClassifierInput& input) const override { return model_.class_logits(model_.forward(texts(input))); }
+at::Tensor read(const Vit&, const ClassifierInput& input) {
+  check(input.images.defined(), "a ViT reads images, and this task has none");
+  return input.images;
+}
+
+template <typename Model>
+class EncoderClassifier : public Classifier {
+ public:
+  EncoderClassifier(Model model, json config) : model_(std::move(model)), config_(std::move(config)) {}
+
+  at::Tensor forward(const ClassifierInput& input) const override {
+    return model_.class_logits(model_.forward(read(model_, input)));
+  }
   void visit_teacher(const ClassifierInput& input, const LayerVisitor& visit) const override {
-    model_.forward_visiting(texts(input), /*softmax_only=*/true, visit);
+    model_.forward_visiting(read(model_, input), /*softmax_only=*/true, visit);
   }
   std::vector<Attention*> attentions() override { return attentions_of(model_.layers()); }
   void set_attention(AttentionConfig config, const std::vector<std::int64_t>& keep_softmax) override {
@@ -48,38 +62,7 @@ class BertClassifier : public Classifier {
   json config() const override { return config_; }
 
  private:
-  static BertInput texts(const ClassifierInput& input) {
-    check(input.tokens.defined(), "a BERT reads texts, and this task has none");
-    return {input.tokens, input.token_types, input.key_count};
-  }
-  Bert model_;
-  json config_;
-};
-
-class VitClassifier : public Classifier {
- public:
-  VitClassifier(Vit model, json config) : model_(std::move(model)), config_(std::move(config)) {}
-
-  at::Tensor forward(const ClassifierInput& input) const override { return model_.class_logits(model_.forward(images(input))); }
-  void visit_teacher(const ClassifierInput& input, const LayerVisitor& visit) const override {
-    model_.forward_visiting(images(input), /*softmax_only=*/true, visit);
-  }
-  std::vector<Attention*> attentions() override { return attentions_of(model_.layers()); }
-  void set_attention(AttentionConfig config, const std::vector<std::int64_t>& keep_softmax) override {
-    config.causal = false;
-    model_.set_attention(config, keep_softmax);
-  }
-  std::vector<std::pair<std::string, at::Tensor*>> weights() override { return model_.weights(); }
-  void set_dropout_seed(std::optional<std::uint64_t> seed) override { model_.dropout_seed = seed; }
-  std::int64_t labels() const override { return model_.config().encoder.labels; }
-  json config() const override { return config_; }
-
- private:
-  static at::Tensor images(const ClassifierInput& input) {
-    check(input.images.defined(), "a ViT reads images, and this task has none");
-    return input.images;
-  }
-  Vit model_;
+  Model model_;
   json config_;
 };
 
@@ -139,11 +122,11 @@ std::unique_ptr<Classifier> load_classifier(const Checkpoint& checkpoint, std::i
   if (type == "bert") {
     Bert model(checkpoint);
     resize(model, config, labels, seed);
-    result = std::make_unique<BertClassifier>(std::move(model), config);
+    result = std::make_unique<EncoderClassifier<Bert>>(std::move(model), config);
   } else if (type == "vit" || type == "deit") {
     Vit model(checkpoint);
     resize(model, config, labels, seed);
-    result = std::make_unique<VitClassifier>(std::move(model), config);
+    result = std::make_unique<EncoderClassifier<Vit>>(std::move(model), config);
   } else if (type == "gpt2") {
     result = std::make_unique<DecoderClassifier>(Decoder(checkpoint), config);
   } else {
@@ -168,9 +151,9 @@ std::unique_ptr<Classifier> make_classifier(const json& config, std::uint64_t se
   if (type == "bert") {
     BertConfig bert = bert_config(config);
     bert.masked_words = false;
-    return std::make_unique<BertClassifier>(Bert(bert, seed), config);
+    return std::make_unique<EncoderClassifier<Bert>>(Bert(bert, seed), config);
   }
-  if (type == "vit" || type == "deit") return std::make_unique<VitClassifier>(Vit(vit_config(config), seed), config);
+  if (type == "vit" || type == "deit") return std::make_unique<EncoderClassifier<Vit>>(Vit(vit_config(config), seed), config);
   check(type == "gpt2", "config.json: a task's model is bert, vit, deit or gpt2, found \"{}\"", type);
   return std::make_unique<DecoderClassifier>(Decoder(decoder_config(config), seed), config);
 }
