@@ -55,17 +55,13 @@ std::vector<std::int64_t> lengths_from(const BenchOptions& options, std::int64_t
   return lengths;
 }
 
-std::vector<at::ScalarType> dtypes_of(const BenchOptions& options, Progress& progress) {
+std::vector<at::ScalarType> dtypes_of(const BenchOptions& options) {
   const auto asked = [&](const char* name) {
     return std::find(options.dtypes.begin(), options.dtypes.end(), name) != options.dtypes.end();
   };
   std::vector<at::ScalarType> dtypes;
   if (options.dtypes.empty() || asked("fp32")) dtypes.push_back(at::kFloat);
-  if (asked("bf16") || (options.dtypes.empty() && bf16_is_fast())) {
-    dtypes.push_back(at::kBFloat16);
-  } else if (options.dtypes.empty()) {
-    progress.message("bf16 is left out: this machine has no instructions for it; --dtype bf16 measures it all the same");
-  }
+  if (asked("bf16") || (options.dtypes.empty() && bf16_is_fast())) dtypes.push_back(at::kBFloat16);
   return dtypes;
 }
 
@@ -85,7 +81,7 @@ HeadShape shape_named(const std::string& name) {
 
 BenchPlan plan_of(const BenchOptions& options, Progress& progress) {
   BenchPlan plan;
-  plan.dtypes = dtypes_of(options, progress);
+  plan.dtypes = dtypes_of(options);
   const bool with_model = !options.model.empty(), all = options.what.empty();
   plan.prefill = asks_for(options, "prefill") || (all && with_model);
   plan.generate = asks_for(options, "generate") || (all && with_model);
@@ -106,6 +102,10 @@ BenchPlan plan_of(const BenchOptions& options, Progress& progress) {
     }
   }
   if (plan.prefill || plan.generate) plan.model_lengths = lengths_from(options, 512, 32768);
+  // Not before: what is refused is refused in one line.
+  if (options.dtypes.empty() && !bf16_is_fast()) {
+    progress.message("bf16 is left out: this machine has no instructions for it; --dtype bf16 measures it all the same");
+  }
   return plan;
 }
 
