@@ -134,8 +134,8 @@ void train_language(const TrainOptions& options) {
   train.weight_decay = options.training.weight_decay;
   train.clip = options.training.clip;
   train.schedule = options.training.schedule;
-  const std::int64_t step = train.batch * train.length;
-  train.warmup = std::llround(options.training.warmup * static_cast<double>((train.tokens + step - 1) / step));
+  const std::int64_t tokens_a_step = train.batch * train.length, steps = (train.tokens + tokens_a_step - 1) / tokens_a_step;
+  train.warmup = std::llround(options.training.warmup * static_cast<double>(steps));
   language.data = {options.task.data};
   train_language_model(
       {options.model, options.output, options.attention_config, options.keep_softmax, options.resume, options.save_minutes},

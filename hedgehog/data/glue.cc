@@ -16,14 +16,14 @@ namespace fs = std::filesystem;
 
 const std::vector<GlueTask>& table() {
   using enum GlueMetric;
-  static const std::vector<std::string> kBinary = {"0", "1"}, kEntailment = {"entailment", "not_entailment"},
-                                        kSplits = {"train", "dev"};
-  static const std::vector<GlueTask> kTasks = {
-      {"CoLA", "sentence", "", "label", kBinary, {kMatthews}, kSplits, {{"source", "label", "mark", "sentence"}}},
-      {"SST-2", "sentence", "", "label", kBinary, {kAccuracy}, kSplits},
-      {"MRPC", "#1 String", "#2 String", "Quality", kBinary, {kAccuracy, kF1}, kSplits},
-      {"STS-B", "sentence1", "sentence2", "score", {}, {kPearson, kSpearman}, kSplits, {}, 0.0, 5.0},
-      {"QQP", "question1", "question2", "is_duplicate", kBinary, {kAccuracy, kF1}, kSplits, {{}, true}},
+  static const std::vector<std::string> binary = {"0", "1"}, entailment = {"entailment", "not_entailment"},
+                                        splits = {"train", "dev"};
+  static const std::vector<GlueTask> tasks = {
+      {"CoLA", "sentence", "", "label", binary, {kMatthews}, splits, {{"source", "label", "mark", "sentence"}}},
+      {"SST-2", "sentence", "", "label", binary, {kAccuracy}, splits},
+      {"MRPC", "#1 String", "#2 String", "Quality", binary, {kAccuracy, kF1}, splits},
+      {"STS-B", "sentence1", "sentence2", "score", {}, {kPearson, kSpearman}, splits, {}, 0.0, 5.0},
+      {"QQP", "question1", "question2", "is_duplicate", binary, {kAccuracy, kF1}, splits, {{}, true}},
       {"MNLI",
        "sentence1",
        "sentence2",
@@ -31,11 +31,11 @@ const std::vector<GlueTask>& table() {
        {"entailment", "neutral", "contradiction"},
        {kAccuracy},
        {"train", "dev_matched", "dev_mismatched"}},
-      {"QNLI", "question", "sentence", "label", kEntailment, {kAccuracy}, kSplits},
-      {"RTE", "sentence1", "sentence2", "label", kEntailment, {kAccuracy}, kSplits},
-      {"WNLI", "sentence1", "sentence2", "label", kBinary, {kAccuracy}, kSplits},
+      {"QNLI", "question", "sentence", "label", entailment, {kAccuracy}, splits},
+      {"RTE", "sentence1", "sentence2", "label", entailment, {kAccuracy}, splits},
+      {"WNLI", "sentence1", "sentence2", "label", binary, {kAccuracy}, splits},
   };
-  return kTasks;
+  return tasks;
 }
 
 bool equal_but_for_case(std::string_view a, std::string_view b) {
