@@ -25,7 +25,7 @@ std::int64_t units(double pixels) {
 
 /// (cos, sin) of whole degrees times kScale, rounded: the last bit of a machine's cosine does not matter.
 Point direction(std::int64_t degrees) {
-  static const std::array<Point, 360> kDirections = [] {
+  static const std::array<Point, 360> directions = [] {
     std::array<Point, 360> table;
     for (std::size_t i = 0; i < table.size(); ++i) {
       const double angle = static_cast<double>(i) * std::numbers::pi / 180;
@@ -33,7 +33,7 @@ Point direction(std::int64_t degrees) {
     }
     return table;
   }();
-  return kDirections[static_cast<std::size_t>(((degrees % 360) + 360) % 360)];
+  return directions[static_cast<std::size_t>(((degrees % 360) + 360) % 360)];
 }
 
 Point moved(Point from, std::int64_t degrees, std::int64_t distance) {
