@@ -35,6 +35,8 @@ void check_config(const AttentionConfig& config) {
   check(config.window >= 0 && config.sinks >= 0 && config.feature_dim >= 0,
         "attention: window {}, sinks {} and feature dimension {} must not be negative", config.window, config.sinks,
         config.feature_dim);
+  check(config.causal || (config.window == 0 && config.sinks == 0),
+        "attention: the bidirectional form has no window and no sinks");
   if (config.kind == AttentionKind::kSoftmax) return;
   feature_map_named(config.feature_map);
   check(config.kind == AttentionKind::kHybrid || (config.window == 0 && config.sinks == 0),

@@ -129,9 +129,10 @@ at::Tensor Bert::embed(const BertInput& input, Dropout& dropout) const {
   const std::int64_t length = input.tokens.size(1);
   at::Tensor positions = at::arange(length, at::kLong).unsqueeze(0);
   if (input.segment_start.defined()) positions = positions - input.segment_start;
-  check(positions.max().item<std::int64_t>() < config_.max_positions,
-        "the model has positions for {} tokens, found a text of {}: cut it", config_.max_positions,
-        positions.max().item<std::int64_t>() + 1);
+  const std::int64_t last = positions.max().item<std::int64_t>();
+  check(last < config_.max_positions, "the model has positions for {} tokens, found a text of {}: cut it",
+        config_.max_positions, last + 1);
+  check(positions.min().item<std::int64_t>() >= 0, "segment_start should not lie behind its row");
   const at::Tensor types = input.token_types.defined() ? at::embedding(types_, input.token_types) : types_[0];
   const at::Tensor sum =
       at::embedding(words_, input.tokens, config_.padding_token) + types + at::embedding(positions_, positions);

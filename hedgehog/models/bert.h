@@ -51,7 +51,8 @@ class Bert {
   /// forward() without gradients and dropout, calling `visit` with each layer's attention input on the way; softmax_only runs
   /// softmax attention in every layer whatever is installed (the teacher).
   at::Tensor forward_visiting(const BertInput& input, bool softmax_only, const LayerVisitor& visit) const;
-  /// tanh(W h₀ + b) of the first token's hidden state: [batch, hidden] from hidden states [batch, length, hidden].
+  /// tanh(W h₀ + b) of the first token's hidden state: [batch, hidden] from hidden states [batch, length, hidden]. Of packed
+  /// documents the caller picks the first rows: [documents, 1, hidden].
   at::Tensor pooled(const at::Tensor& hidden) const;
   /// [batch, labels] from hidden states [batch, length, hidden], by way of pooled(). Throws Error if there is no classifier.
   at::Tensor class_logits(const at::Tensor& hidden) const;

@@ -256,7 +256,9 @@ TEST(BertTest, RefusesWrongArguments) {
   EXPECT_NE(message({tokens(4), {}, at::full({3}, 4, at::kInt), {}}), "");
   EXPECT_NE(message({tokens(4), {}, {}, at::zeros({2, 3}, at::kInt)}), "");
   EXPECT_EQ(message({tokens(4), {}, at::full({2}, 4, at::kInt), {}}), "");
+  EXPECT_NE(message({tokens(4), {}, {}, at::full({2, 4}, 1, at::kInt)}).find("segment_start"), std::string::npos);
   EXPECT_THROW(model.set_attention({}, {2}), Error);
+  EXPECT_THROW(model.set_attention({.window = 4}), Error);
   EXPECT_THROW(model.set_attention({.kind = AttentionKind::kHybrid, .window = 4}), Error);
   EXPECT_THROW(model.set_attention({.kind = AttentionKind::kLinear, .gate = true}), Error);
 }
