@@ -68,6 +68,17 @@ function(hedgehog_tests folder)
   add_executable(hedgehog_${folder}_tests ${tests})
   target_link_libraries(hedgehog_${folder}_tests PRIVATE hedgehog_${folder} GTest::gtest GTest::gtest_main)
   target_compile_definitions(hedgehog_${folder}_tests PRIVATE HEDGEHOG_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  gtest_discover_tests(hedgehog_${folder}_tests TEST_PREFIX ${folder}. DISCOVERY_TIMEOUT 120
-                       PROPERTIES TIMEOUT 600 LABELS ${folder})
+  hedgehog_register_tests(${folder} ${tests})
+endfunction()
+
+# Registers hedgehog_FOLDER_tests with ctest as one test for each of its sources, among which GoogleTest deals its tests: loading
+# LibTorch takes longer than most of them, with sanitizers by far. One alone: build/dev/hedgehog_FOLDER_tests --gtest_filter=…
+function(hedgehog_register_tests folder)
+  list(LENGTH ARGN shards)
+  foreach(source IN LISTS ARGN)
+    list(FIND ARGN "${source}" shard)
+    add_test(NAME ${folder}.${shard} COMMAND hedgehog_${folder}_tests)
+    set_tests_properties(${folder}.${shard} PROPERTIES TIMEOUT 1800 LABELS ${folder} ENVIRONMENT
+                                            "GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard}")
+  endforeach()
 endfunction()

@@ -15,20 +15,11 @@
 namespace hedgehog {
 namespace {
 
+using testing::all_rows;
+using testing::by_definition;
 using testing::InputShape;
 using testing::random_input;
 using testing::relative_error;
-
-std::vector<std::int64_t> all_rows(const OperatorInput& input) {
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(input.k.size(2)));
-  std::iota(rows.begin(), rows.end(), 0);
-  return rows;
-}
-
-at::Tensor by_definition(const OperatorInput& input) {
-  const auto weights = operator_weights(input, all_rows(input)).weights;
-  return at::matmul(weights, input.v.to(at::kDouble).repeat_interleave(input.q.size(1) / input.v.size(1), 1));
-}
 
 std::vector<InputShape> grid() {
   std::vector<InputShape> shapes;

@@ -25,9 +25,12 @@ void PrintTo(const AttentionConfig& config, std::ostream* out) {
 
 namespace {
 
+using testing::kDim;
+using testing::kHeads;
+using testing::kKeyHeads;
 using testing::relative_error;
 
-constexpr std::int64_t kHeads = 4, kKeyHeads = 2, kDim = 16, kHidden = 24;
+constexpr std::int64_t kHidden = 24;
 
 // Exp and scores of exp form as they are, nothing subtracted.
 at::Tensor plain_features(const std::string& name, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {

@@ -16,6 +16,7 @@
 namespace hedgehog {
 namespace {
 
+using testing::by_definition;
 using testing::InputShape;
 using testing::random_input;
 using testing::relative_error;
@@ -80,13 +81,6 @@ at::Tensor decoded(const OperatorInput& input, at::ScalarType dtype, OperatorSta
 at::Tensor decoded(const OperatorInput& input, at::ScalarType dtype) {
   OperatorState state;
   return decoded(input, dtype, state, 0, input.q.size(2));
-}
-
-at::Tensor by_definition(const OperatorInput& input) {
-  std::vector<std::int64_t> rows(static_cast<std::size_t>(input.k.size(2)));
-  std::iota(rows.begin(), rows.end(), 0);
-  const auto weights = operator_weights(input, rows).weights;
-  return at::matmul(weights, to_query_heads(input.v.to(at::kDouble), input.q.size(1)));
 }
 
 TEST(Decoding, IsTheDefinitionOnEveryInstructionSet) {

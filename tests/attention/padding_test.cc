@@ -13,9 +13,12 @@
 namespace hedgehog {
 namespace {
 
+using testing::kDim;
+using testing::kHeads;
+using testing::kKeyHeads;
 using testing::relative_error;
 
-constexpr std::int64_t kHeads = 4, kKeyHeads = 2, kDim = 16, kLength = 40;
+constexpr std::int64_t kLength = 40;
 const std::vector<std::int64_t> kCounts = {40, 13, 1};
 // Of those without weights the ones whose sums keep away from 0.
 const std::vector<std::string> kMaps = {"hedgehog-softmax", "hedgehog-joint", "hedgehog-exp", "elu", "exp-1",

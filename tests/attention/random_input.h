@@ -2,13 +2,19 @@
 #pragma once
 
 #include "hedgehog/attention/attention_operator.h"
+#include "hedgehog/attention/attention_weights.h"
 
 #include <ATen/ATen.h>
 
+#include <numeric>
 #include <ostream>
 #include <string>
+#include <vector>
 
 namespace hedgehog::testing {
+
+// Of an Attention under test.
+constexpr std::int64_t kHeads = 4, kKeyHeads = 2, kDim = 16;
 
 struct InputShape {
   std::int64_t batch = 2, heads = 4, kv_heads = 2, length = 70, dim = 16, features = 24, window = 0, sinks = 0;
@@ -59,6 +65,18 @@ inline OperatorInput random_input(const InputShape& s, std::uint64_t seed) {
 inline double relative_error(const at::Tensor& found, const at::Tensor& expected) {
   const auto difference = (found.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>();
   return difference / std::max(1e-30, expected.to(at::kDouble).abs().max().item<double>());
+}
+
+inline std::vector<std::int64_t> all_rows(const OperatorInput& input) {
+  std::vector<std::int64_t> rows(static_cast<std::size_t>(input.k.size(2)));
+  std::iota(rows.begin(), rows.end(), 0);
+  return rows;
+}
+
+/// The outputs by the weights' definition, in fp64.
+inline at::Tensor by_definition(const OperatorInput& input) {
+  const auto weights = operator_weights(input, all_rows(input)).weights;
+  return at::matmul(weights, input.v.to(at::kDouble).repeat_interleave(input.q.size(1) / input.v.size(1), 1));
 }
 
 }  // namespace hedgehog::testing

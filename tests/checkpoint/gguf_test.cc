@@ -2,6 +2,7 @@
 #include "hedgehog/checkpoint/gguf.h"
 
 #include "hedgehog/checkpoint/safetensors.h"
+#include "tests/checkpoint/fixtures.h"
 #include "tests/support/temporary_directory.h"
 
 #include <ATen/ATen.h>
@@ -13,9 +14,8 @@ namespace hedgehog {
 namespace {
 
 using hedgehog::testing::error_of;
+using hedgehog::testing::kFixtures;
 using hedgehog::testing::TemporaryDirectory;
-
-const std::filesystem::path kFixtures = HEDGEHOG_SOURCE_DIR "/tests/fixtures/checkpoint";
 
 TEST(Gguf, DequantizesBitForBit) {
   const GgufFile file(kFixtures / "quantized.gguf");

@@ -2,6 +2,7 @@
 #include "hedgehog/checkpoint/gguf_translation.h"
 
 #include "hedgehog/checkpoint/safetensors.h"
+#include "tests/checkpoint/fixtures.h"
 #include "tests/support/temporary_directory.h"
 
 #include <ATen/ATen.h>
@@ -13,8 +14,7 @@ namespace hedgehog {
 namespace {
 
 using hedgehog::testing::error_of;
-
-const std::filesystem::path kFixtures = HEDGEHOG_SOURCE_DIR "/tests/fixtures/checkpoint";
+using hedgehog::testing::kFixtures;
 
 TEST(GgufTranslation, NamesTensors) {
   EXPECT_EQ(translate_tensor_name("token_embd.weight"), "model.embed_tokens.weight");

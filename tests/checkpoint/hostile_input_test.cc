@@ -6,6 +6,7 @@
 #include "hedgehog/checkpoint/json_file.h"
 #include "hedgehog/checkpoint/safetensors.h"
 #include "hedgehog/checkpoint/sharded_safetensors.h"
+#include "tests/checkpoint/fixtures.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/mutator.h"
 #include "tests/support/temporary_directory.h"
@@ -17,10 +18,10 @@ namespace hedgehog {
 namespace {
 
 using hedgehog::testing::AllocationPeak;
+using hedgehog::testing::kFixtures;
 using hedgehog::testing::Mutator;
 using hedgehog::testing::TemporaryDirectory;
 
-const std::filesystem::path kFixtures = HEDGEHOG_SOURCE_DIR "/tests/fixtures/checkpoint";
 constexpr int kMutations = 1500;
 
 void load_everything(const TensorSource& source) {

@@ -3,6 +3,7 @@
 #include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/sha256.h"
 #include "hedgehog/checkpoint/sharded_safetensors.h"
+#include "tests/checkpoint/fixtures.h"
 #include "tests/support/temporary_directory.h"
 
 #include <ATen/ATen.h>
@@ -12,9 +13,8 @@ namespace hedgehog {
 namespace {
 
 using hedgehog::testing::error_of;
+using hedgehog::testing::kFixtures;
 using hedgehog::testing::TemporaryDirectory;
-
-const std::filesystem::path kFixtures = HEDGEHOG_SOURCE_DIR "/tests/fixtures/checkpoint";
 
 void expect_error(const std::filesystem::path& path, std::string_view part) {
   const std::string message = error_of([&] { open_checkpoint(path); });

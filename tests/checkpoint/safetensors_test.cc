@@ -3,6 +3,7 @@
 
 #include "hedgehog/base/atomic_file.h"
 #include "hedgehog/checkpoint/tensor_allocation.h"
+#include "tests/checkpoint/fixtures.h"
 #include "tests/support/temporary_directory.h"
 
 #include <ATen/ATen.h>
@@ -16,9 +17,8 @@ namespace hedgehog {
 namespace {
 
 using hedgehog::testing::error_of;
+using hedgehog::testing::kFixtures;
 using hedgehog::testing::TemporaryDirectory;
-
-const std::filesystem::path kFixtures = HEDGEHOG_SOURCE_DIR "/tests/fixtures/checkpoint";
 
 std::string file_of(std::string_view header, std::string_view data = "") {
   std::string bytes(8, '\0');

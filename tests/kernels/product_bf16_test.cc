@@ -60,14 +60,14 @@ struct ImitatedTiles {
 };
 
 // Operands whose rows are longer than what they hold; what lies between is NaN.
-struct Problem {
+struct SpacedProduct {
   std::int64_t m, n, pairs, a_row, b_row, c_row;
   bool add;
   std::vector<std::uint16_t> a;
   std::vector<std::uint32_t> b;
   std::vector<float> c;
 
-  Problem(std::int64_t m, std::int64_t n, std::int64_t pairs, std::int64_t gap, bool add)
+  SpacedProduct(std::int64_t m, std::int64_t n, std::int64_t pairs, std::int64_t gap, bool add)
       : m(m), n(n), pairs(pairs), a_row(2 * (pairs + gap)), b_row(n + gap), c_row(n + gap), add(add) {
     constexpr std::uint16_t kNotANumber = 0x7FC0;
     a.assign(static_cast<std::size_t>(m * a_row), kNotANumber);
@@ -89,7 +89,7 @@ struct Problem {
     }
   }
 
-  std::vector<float> by(void (*product)(const Problem&, float*)) const {
+  std::vector<float> by(void (*product)(const SpacedProduct&, float*)) const {
     std::vector<float> found = c;
     product(*this, found.data());
     return found;
@@ -131,12 +131,12 @@ void by_plain_sums(const Bf16Product& x) {
   }
 }
 
-void by_imitated_tiles(const Problem& x, float* c) {
+void by_imitated_tiles(const SpacedProduct& x, float* c) {
   product_by_tiles<ImitatedTiles>({x.m, x.n, x.pairs, x.a.data(), x.a_row, x.b.data(), x.b_row, c, x.c_row, x.add},
                                   by_plain_sums);
 }
 
-void by_product_bf16(const Problem& x, float* c) {
+void by_product_bf16(const SpacedProduct& x, float* c) {
   product_bf16(x.m, x.n, x.pairs, x.a.data(), x.a_row, x.b.data(), x.b_row, c, x.c_row, x.add);
 }
 
@@ -145,7 +145,7 @@ TEST(TileProduct, EqualsSumsInDoublePrecision) {
     for (const std::int64_t n : {7, 16, 32, 33, 48, 64, 80, 112, 128}) {
       for (const std::int64_t pairs : {0, 1, 8, 15, 16, 17, 24, 32, 33, 70}) {
         for (const bool add : {false, true}) {
-          const Problem problem(m, n, pairs, (m + n + pairs) % 3, add);
+          const SpacedProduct problem(m, n, pairs, (m + n + pairs) % 3, add);
           problem.expect_close(problem.by(by_imitated_tiles));
           if (HasFatalFailure()) return;
         }
@@ -155,11 +155,11 @@ TEST(TileProduct, EqualsSumsInDoublePrecision) {
 }
 
 TEST(TileProduct, SumsAnElementInOneOrderWhateverTheBlocks) {
-  const Problem whole(80, 112, 39, 1, true);
+  const SpacedProduct whole(80, 112, 39, 1, true);
   const std::vector<float> expected = whole.by(by_imitated_tiles);
   for (std::int64_t i = 0; i < whole.m; i += kTileSide) {
     for (std::int64_t j = 0; j < whole.n; j += kTileSide) {
-      Problem tile = whole;
+      SpacedProduct tile = whole;
       tile.m = tile.n = kTileSide;
       tile.a.erase(tile.a.begin(), tile.a.begin() + i * whole.a_row);
       tile.b.erase(tile.b.begin(), tile.b.begin() + j);
@@ -204,7 +204,7 @@ TEST(ProductBf16, EqualsSumsInDoublePrecision) {
       for (const std::int64_t n : {1, 7, 16, 17, 33, 48, 64, 65, 70, 128}) {
         for (const std::int64_t pairs : {1, 2, 5, 8, 15, 16, 17, 31, 32, 64, 70}) {
           for (const bool add : {false, true}) {
-            const Problem problem(m, n, pairs, (m + n + pairs) % 3, add);
+            const SpacedProduct problem(m, n, pairs, (m + n + pairs) % 3, add);
             problem.expect_close(problem.by(by_product_bf16));
             if (::testing::Test::HasFatalFailure()) return;
           }

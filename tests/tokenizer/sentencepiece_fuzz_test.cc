@@ -18,7 +18,7 @@ namespace {
 using nlohmann::json;
 using testing::error_of;
 
-TokenizerSource source_of_model(std::string model) {
+TokenizerSource source_of_bytes(std::string model) {
   TokenizerSource source;
   source.sentencepiece_model = std::move(model);
   source.tokenizer_config = json::object();
@@ -45,7 +45,7 @@ void expect_survives_mutations(const std::string& original, std::uint64_t seed, 
   int loaded = 0;
   for (int i = 0; i < rounds; ++i) {
     const std::string damaged = mutator.mutate(original);
-    expect_survives(source_of_model(damaged), mutator.what(), loaded);
+    expect_survives(source_of_bytes(damaged), mutator.what(), loaded);
   }
   EXPECT_GT(loaded, rounds / 50);  // else the mutations are too rough to test anything
 }
@@ -74,7 +74,7 @@ TEST(SentencePieceFuzzTest, DamagedCharacterMaps) {
         model.character_map[random.below(model.character_map.size())] ^= static_cast<char>(1 << random.below(8));
       }
     }
-    expect_survives(source_of_model(write_sentencepiece_model(model)), mutator.what(), loaded);
+    expect_survives(source_of_bytes(write_sentencepiece_model(model)), mutator.what(), loaded);
   }
   EXPECT_GT(loaded, 100);
 }
@@ -82,7 +82,7 @@ TEST(SentencePieceFuzzTest, DamagedCharacterMaps) {
 TEST(SentencePieceFuzzTest, EveryTruncationIsAnError) {
   const std::string model = read_text_file(testing::fixtures() / "unigram.model");
   for (std::size_t size = 0; size < model.size(); size += 1 + size / 64) {
-    EXPECT_NE(error_of([&] { make_tokenizer(source_of_model(model.substr(0, size))); }).find("tokenizer.model"),
+    EXPECT_NE(error_of([&] { make_tokenizer(source_of_bytes(model.substr(0, size))); }).find("tokenizer.model"),
               std::string::npos)
         << size;
   }
@@ -102,11 +102,11 @@ TEST(SentencePieceFuzzTest, ErrorsSayWhere) {
   const auto expect_error = [](auto damage, std::string_view part) {
     SentencePieceModel model = small_model();
     damage(model);
-    const std::string message = error_of([&] { make_tokenizer(source_of_model(write_sentencepiece_model(model))); });
+    const std::string message = error_of([&] { make_tokenizer(source_of_bytes(write_sentencepiece_model(model))); });
     EXPECT_NE(message.find(part), std::string::npos) << message << "\nexpected: " << part;
   };
   using Model = SentencePieceModel;
-  EXPECT_NO_THROW(make_tokenizer(source_of_model(write_sentencepiece_model(small_model()))));
+  EXPECT_NO_THROW(make_tokenizer(source_of_bytes(write_sentencepiece_model(small_model()))));
   expect_error([](Model& m) { m.pieces.clear(); }, "tokenizer.model: is no SentencePiece model");
   expect_error([](Model& m) { m.pieces[4].text = ""; }, "piece 4 is empty");
   expect_error([](Model& m) { m.pieces[4].text = "\xFF"; }, "piece 4 is not UTF-8");
@@ -136,22 +136,22 @@ TEST(SentencePieceFuzzTest, ErrorsSayWhere) {
   const std::string model = write_sentencepiece_model(small_model());
   WireWriter trainer;
   trainer.bytes(2, words.message());
-  EXPECT_NE(error_of([&] { make_tokenizer(source_of_model(model + trainer.message())); }).find("model type 3"),
+  EXPECT_NE(error_of([&] { make_tokenizer(source_of_bytes(model + trainer.message())); }).find("model type 3"),
             std::string::npos);
   EXPECT_NE(
-      error_of([&] { make_tokenizer(source_of_model(model + wrong.message())); }).find("field 1 is of type 0, expected 2"),
+      error_of([&] { make_tokenizer(source_of_bytes(model + wrong.message())); }).find("field 1 is of type 0, expected 2"),
       std::string::npos);
-  EXPECT_NE(error_of([&] { make_tokenizer(source_of_model(model + "\x0A\x7F")); }).find("should have 127 bytes, 0 are left"),
+  EXPECT_NE(error_of([&] { make_tokenizer(source_of_bytes(model + "\x0A\x7F")); }).find("should have 127 bytes, 0 are left"),
             std::string::npos);
-  EXPECT_NE(error_of([&] { make_tokenizer(source_of_model(model + "\x0B")); }).find("unknown type 3"), std::string::npos);
-  EXPECT_NE(error_of([&] { make_tokenizer(source_of_model(model + std::string(12, '\xFF'))); }).find("64 bits"),
+  EXPECT_NE(error_of([&] { make_tokenizer(source_of_bytes(model + "\x0B")); }).find("unknown type 3"), std::string::npos);
+  EXPECT_NE(error_of([&] { make_tokenizer(source_of_bytes(model + std::string(12, '\xFF'))); }).find("64 bits"),
             std::string::npos);
   // Llama 3's file of this name is of another kind.
-  EXPECT_NE(error_of([&] { make_tokenizer(source_of_model("IQ== 0\nIg== 1\n")); }).find("tokenizer.model"), std::string::npos);
+  EXPECT_NE(error_of([&] { make_tokenizer(source_of_bytes("IQ== 0\nIg== 1\n")); }).find("tokenizer.model"), std::string::npos);
 }
 
 TEST(SentencePieceFuzzTest, ClassesThatMoveIdsAreRefused) {
-  TokenizerSource source = source_of_model(write_sentencepiece_model(small_model()));
+  TokenizerSource source = source_of_bytes(write_sentencepiece_model(small_model()));
   for (const char* name : {"T5Tokenizer", "XLMRobertaTokenizer", "CamembertTokenizer"}) {
     source.tokenizer_config["tokenizer_class"] = name;
     EXPECT_NE(error_of([&] { make_tokenizer(source); }).find(name), std::string::npos);

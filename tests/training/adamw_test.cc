@@ -28,7 +28,7 @@ struct PlainAdamW {
   }
 };
 
-double difference(const at::Tensor& a, const at::Tensor& b) {
+double largest_difference(const at::Tensor& a, const at::Tensor& b) {
   return (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
 }
 
@@ -50,8 +50,8 @@ TEST(AdamW, MatchesAPlainFp64One) {
     plain_b.step(gb, factor);
     EXPECT_FALSE(a.grad().defined());
   }
-  EXPECT_LT(difference(a, plain_a.x), 2e-6);
-  EXPECT_LT(difference(b, plain_b.x), 2e-6);
+  EXPECT_LT(largest_difference(a, plain_a.x), 2e-6);
+  EXPECT_LT(largest_difference(b, plain_b.x), 2e-6);
 }
 
 TEST(AdamW, ClipsTheNormOverAllParameters) {
@@ -93,7 +93,7 @@ TEST(AdamW, Bf16ParametersHaveAnFp32Master) {
     plain.step(sum, 1);
   }
   const at::Tensor master = optimizer.state()[2].second;
-  EXPECT_LT(difference(master, plain.x), 2e-5);  // of a way of 5e-3
+  EXPECT_LT(largest_difference(master, plain.x), 2e-5);  // of a way of 5e-3
   EXPECT_TRUE(at::equal(a.detach(), master.to(at::kBFloat16)));
 }
 

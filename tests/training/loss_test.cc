@@ -40,7 +40,7 @@ Reference reference(const Problem& p, double factor) {
   return {total.item<double>(), cross_entropy.item<double>(), kl.item<double>(), hidden.grad(), weight.grad()};
 }
 
-double difference(const at::Tensor& a, const at::Tensor& b) {
+double relative_difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a.to(at::kDouble) - b).abs().max() / b.abs().max()).item<double>();
 }
 
@@ -56,8 +56,8 @@ TEST(LanguageModelLoss, MatchesFp64WithItsGradients) {
     EXPECT_NEAR(loss.cross_entropy, expected.cross_entropy, 1e-5 * expected.cross_entropy);
     EXPECT_NEAR(loss.kl, factor > 0 ? expected.kl : 0, 1e-5 * expected.kl);
     EXPECT_NEAR(loss.total.item<double>(), expected.total, 1e-5 * expected.total);
-    EXPECT_LT(difference(hidden.grad(), expected.d_hidden), 2e-5) << factor;
-    EXPECT_LT(difference(weight.grad(), expected.d_weight), 2e-5) << factor;
+    EXPECT_LT(relative_difference(hidden.grad(), expected.d_hidden), 2e-5) << factor;
+    EXPECT_LT(relative_difference(weight.grad(), expected.d_weight), 2e-5) << factor;
   }
 }
 
@@ -84,8 +84,8 @@ TEST(LanguageModelLoss, Bf16IsNearFp64) {
   const Reference expected = reference(p, 0);
   EXPECT_NEAR(loss.cross_entropy, expected.cross_entropy, 1e-2 * expected.cross_entropy);
   EXPECT_EQ(hidden.grad().scalar_type(), at::kBFloat16);
-  EXPECT_LT(difference(hidden.grad(), expected.d_hidden), 2e-2);
-  EXPECT_LT(difference(weight.grad(), expected.d_weight), 2e-2);
+  EXPECT_LT(relative_difference(hidden.grad(), expected.d_hidden), 2e-2);
+  EXPECT_LT(relative_difference(weight.grad(), expected.d_weight), 2e-2);
 }
 
 TEST(LanguageModelLoss, WithoutTargetsIsZero) {
