@@ -4,6 +4,7 @@
 #include "hedgehog/checkpoint/json_file.h"
 #include "hedgehog/models/adapter.h"
 #include "hedgehog/tokenizer/tokenizer.h"
+#include "hedgehog/tokenizer/unicode.h"
 #include "hedgehog/training/training_run.h"
 
 #include <chrono>
@@ -16,26 +17,15 @@ namespace fs = std::filesystem;
 
 constexpr double kHeldOut = 0.1;  // of the text, to measure on where there is no other
 
-// The letters by which byte-level BPE writes bytes (GPT-2's): printable ones stand for themselves, the others for U+0100 and
-// on.
-std::string byte_letter(int byte) {
-  const auto printable = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255); };
-  int letter = byte;
-  if (!printable(byte)) {
-    letter = 256;
-    for (int b = 0; b < byte; ++b) letter += printable(b) ? 0 : 1;
-  }
-  if (letter < 0x80) return {static_cast<char>(letter)};
-  return {static_cast<char>(0xC0 | (letter >> 6)), static_cast<char>(0x80 | (letter & 0x3F))};
-}
-
 // A tokenizer whose tokens are the 256 bytes: byte-level BPE without merges, as GGUF metadata would have it.
 TokenizerSource byte_tokenizer() {
   TokenizerSource source;
   source.tokenizer_config = nlohmann::json::object();
   source.gguf_model = "gpt2";
   source.gguf_pretokenizer = "gpt-2";
-  for (int byte = 0; byte < 256; ++byte) source.gguf_tokens.push_back(byte_letter(byte));
+  for (int byte = 0; byte < 256; ++byte) {
+    source.gguf_tokens.push_back(bytes_to_token_text(std::string(1, static_cast<char>(byte))));
+  }
   source.gguf_token_types.assign(source.gguf_tokens.size(), 1);  // a normal token
   return source;
 }
@@ -47,8 +37,6 @@ void add_language_options(CLI::App& verb, LanguageOptions& options) {
   FinetuningConfig& train = options.training;
   train.kind = FinetuningKind::kFull;
   train.length = 256;
-  train.batch = 16;
-  train.weight_decay = 0.1;
   verb.add_option("--tokenizer", options.tokenizer, "the model whose tokenizer is used, or bytes")
       ->capture_default_str()
       ->type_name("MODEL")
