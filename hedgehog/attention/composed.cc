@@ -331,13 +331,14 @@ DistillationOutput composed_distillation(const OperatorInput& input, std::int64_
   teacher.key_count = call.key_count;
   teacher.causal = call.causal;
   teacher.window = teacher_window;
+  const OperatorInput given = with_features(call);
   const std::int64_t length = call.k.size(2);
   std::vector<at::Tensor> cross_entropy, entropy, outputs;
   for (std::int64_t begin = 0; begin < length; begin += kComposedRows) {
     std::vector<std::int64_t> rows(static_cast<std::size_t>(std::min(kComposedRows, length - begin)));
     std::iota(rows.begin(), rows.end(), begin);
     const auto p = operator_weights(teacher, rows, at::kFloat).weights;
-    const auto a = operator_weights(with_features(call), rows, at::kFloat).weights;
+    const auto a = operator_weights(given, rows, at::kFloat).weights;
     auto loss = -(p * a.clamp_min(kLeastWeight).log()).sum(-1);
     if (call.key_count.defined()) {  // rows of padding are not to learn from
       const auto no_padding = at::tensor(rows, at::kInt).lt(call.key_count.unsqueeze(-1));
@@ -346,7 +347,8 @@ DistillationOutput composed_distillation(const OperatorInput& input, std::int64_
     cross_entropy.push_back(loss.detach());
     entropy.push_back(-(p * p.clamp_min(kLeastWeight).log()).sum(-1));
     if (wants_teacher) outputs.push_back(at::matmul(p.to(call.v.scalar_type()), to_query_heads(call.v, call.q.size(1))));
-    if (learns) torch::autograd::backward({(loss * gradient_scale).sum()}, {});
+    // The features' part of the graph serves all blocks.
+    if (learns) torch::autograd::backward({(loss * gradient_scale).sum()}, {}, /*retain_graph=*/true);
   }
   DistillationOutput output;
   output.cross_entropy = at::cat(cross_entropy, -1);
