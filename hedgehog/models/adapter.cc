@@ -145,11 +145,7 @@ json read_adapter(const std::filesystem::path& directory, const Checkpoint& chec
   for (std::size_t i = 0; i < changed.layers().size(); ++i) {
     DecoderLayer& layer = changed.layers()[i];
     layer.attention = std::move(attention[i]);
-    for (const LinearSlot& slot : kLinearSlots) {
-      Linear& linear = layer.*slot.member;
-      linear.lora_a = linear.lora_b = at::Tensor();
-      linear.lora_scale = 0;
-    }
+    for (const LinearSlot& slot : kLinearSlots) (layer.*slot.member).drop_lora();
     for (const LoraDescription& target : lora) {
       const LinearSlot& slot = slot_of(target.target);
       Linear& linear = layer.*slot.member;

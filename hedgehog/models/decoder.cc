@@ -4,12 +4,12 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/decoder_layer.h"
 #include "hedgehog/models/gpt2.h"
+#include "hedgehog/models/layer_attention.h"
 #include "hedgehog/models/llama.h"
 #include "hedgehog/models/recompute.h"
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
 namespace hedgehog {
@@ -215,14 +215,8 @@ at::Tensor Decoder::logits(const at::Tensor& hidden) const {
 }
 
 void Decoder::set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax) {
-  for (const std::int64_t layer : keep_softmax) {
-    check(layer >= 0 && layer < config_.layers, "layers that keep softmax should be from 0 to {}, found {}", config_.layers - 1,
-          layer);
-  }
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const bool kept = std::find(keep_softmax.begin(), keep_softmax.end(), static_cast<std::int64_t>(i)) != keep_softmax.end();
-    layers_[i].attention = make_attention(config_, kept ? AttentionConfig{} : config, i);
-  }
+  const std::vector<AttentionConfig> configs = layer_attention(config, keep_softmax, config_.layers);
+  for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].attention = make_attention(config_, configs[i], i);
 }
 
 Decoder Decoder::teacher() const {
@@ -231,11 +225,7 @@ Decoder Decoder::teacher() const {
   copy.gradient_checkpointing = false;
   copy.control = AttentionControl::kNone;
   for (DecoderLayer& layer : copy.layers_) {
-    for (const LinearSlot& slot : kLinearSlots) {
-      Linear& linear = layer.*slot.member;
-      linear.lora_a = linear.lora_b = at::Tensor();
-      linear.lora_scale = 0;
-    }
+    for (const LinearSlot& slot : kLinearSlots) (layer.*slot.member).drop_lora();
   }
   return copy;
 }

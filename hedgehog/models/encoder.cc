@@ -2,10 +2,9 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/activation.h"
+#include "hedgehog/models/layer_attention.h"
 
 #include <ATen/ATen.h>
-
-#include <algorithm>
 
 namespace hedgehog {
 namespace {
@@ -87,24 +86,14 @@ at::Tensor Encoder::forward(at::Tensor hidden, const EncoderPass& pass, Dropout&
 }
 
 void Encoder::set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax) {
-  for (const std::int64_t layer : keep_softmax) {
-    check(layer >= 0 && layer < config_.layers, "layers that keep softmax should be from 0 to {}, found {}", config_.layers - 1,
-          layer);
-  }
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    const bool kept = std::find(keep_softmax.begin(), keep_softmax.end(), static_cast<std::int64_t>(i)) != keep_softmax.end();
-    layers[i].attention = encoder_attention(config_, kept ? AttentionConfig{} : config);
-  }
+  const std::vector<AttentionConfig> configs = layer_attention(config, keep_softmax, config_.layers);
+  for (std::size_t i = 0; i < layers.size(); ++i) layers[i].attention = encoder_attention(config_, configs[i]);
 }
 
 void Encoder::become_teacher() {
   set_attention({}, {});
   for (EncoderLayer& layer : layers) {
-    for (const EncoderLinear& slot : kEncoderLinears) {
-      Linear& linear = layer.*slot.member;
-      linear.lora_a = linear.lora_b = at::Tensor();
-      linear.lora_scale = 0;
-    }
+    for (const EncoderLinear& slot : kEncoderLinears) (layer.*slot.member).drop_lora();
   }
 }
 

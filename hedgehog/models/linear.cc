@@ -223,6 +223,10 @@ void Linear::merge_lora() {
   const bool trained = weight.requires_grad();
   weight = at::addmm(weight.to(at::kFloat), lora_b, lora_a, 1, lora_scale).to(weight.scalar_type());
   weight.requires_grad_(trained);
+  drop_lora();
+}
+
+void Linear::drop_lora() {
   lora_a = lora_b = at::Tensor();
   lora_scale = 0;
 }

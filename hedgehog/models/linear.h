@@ -22,6 +22,8 @@ struct Linear {
   void add_lora(std::int64_t rank, double alpha, std::uint64_t seed);
   /// weight += (α/r) B A in a new tensor (others may share the old one), and drops A and B.
   void merge_lora();
+  /// Drops A and B, if they are there.
+  void drop_lora();
 };
 
 /// Several linears of one input: x is saved once for the backward pass, and its gradient is summed in the GEMMs.

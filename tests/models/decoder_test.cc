@@ -13,6 +13,20 @@ using testing::fixture;
 using testing::load_fixture;
 using testing::relative_difference;
 
+using ConfigChange = std::function<void(nlohmann::json&)>;
+
+// What is said of a fixture whose configuration was changed; nothing if it loads all the same.
+std::string refusal(const std::string& name, const ConfigChange& change) {
+  Checkpoint checkpoint = open_checkpoint(fixture(name));
+  change(checkpoint.config);
+  try {
+    const Decoder model(checkpoint);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
 class VariantTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(VariantTest, LogitsEqualTransformers) {
@@ -134,16 +148,7 @@ TEST(DecoderTest, RefusesWrongArguments) {
 }
 
 TEST(DecoderTest, MissingAndMisshapenTensorsAreNamed) {
-  const auto message = [](const std::function<void(nlohmann::json&)>& change) -> std::string {
-    Checkpoint checkpoint = open_checkpoint(fixture("llama"));
-    change(checkpoint.config);
-    try {
-      const Decoder model(checkpoint);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
-  };
+  const auto message = [](const ConfigChange& change) { return refusal("llama", change); };
   EXPECT_NE(message([](auto& config) { config["num_hidden_layers"] = 3; }).find("model.layers.2."), std::string::npos);
   EXPECT_NE(message([](auto& config) { config["attention_bias"] = true; }).find("q_proj.bias"), std::string::npos);
   const std::string shape = message([](auto& config) { config["intermediate_size"] = 49; });
@@ -197,16 +202,7 @@ TEST(DecoderTest, LearnedPositionsEnd) {
 }
 
 TEST(DecoderTest, Gpt2sDamagedFilesAreNamed) {
-  const auto message = [](const std::function<void(nlohmann::json&)>& change) -> std::string {
-    Checkpoint checkpoint = open_checkpoint(fixture("gpt2"));
-    change(checkpoint.config);
-    try {
-      const Decoder model(checkpoint);
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "";
-  };
+  const auto message = [](const ConfigChange& change) { return refusal("gpt2", change); };
   EXPECT_EQ(message([](auto&) {}), "");
   EXPECT_NE(message([](auto& config) { config["n_layer"] = 3; }).find("h.2."), std::string::npos);
   EXPECT_NE(message([](auto& config) { config["n_embd"] = 36; }).find("model.embed_tokens.weight"), std::string::npos);
