@@ -2,7 +2,10 @@
 // on every machine: splitmix64 over (seed, counter).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 namespace hedgehog {
 
@@ -23,5 +26,11 @@ struct Random {
     return static_cast<std::uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
   }
 };
+
+/// Every order is as likely (Fisher and Yates).
+template <typename T>
+void shuffle(std::vector<T>& values, Random& random) {
+  for (std::size_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[random.below(i)]);
+}
 
 }  // namespace hedgehog

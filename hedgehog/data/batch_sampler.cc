@@ -40,7 +40,7 @@ Batch BatchSampler::next() {
       order_.resize(static_cast<std::size_t>(rows()));
       std::iota(order_.begin(), order_.end(), std::int64_t{0});
       Random random{Random{seed_, static_cast<std::uint64_t>(epoch)}.next()};
-      for (std::size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random.below(i)]);
+      shuffle(order_, random);
       order_epoch_ = epoch;
     }
     const std::int64_t first = order_[static_cast<std::size_t>(position_ % rows())] * length_;

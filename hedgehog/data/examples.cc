@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 namespace hedgehog {
 namespace {
+
+constexpr std::int64_t kGroupedBatches = 32;  // of whose examples those of like length stand together
 
 at::Tensor label_tensor(const std::vector<double>& labels, std::span<const std::int64_t> rows, bool classes) {
   auto result = at::empty({std::ssize(rows)}, classes ? at::kLong : at::kFloat);
@@ -28,6 +31,18 @@ at::Tensor label_tensor(const std::vector<double>& labels, std::span<const std::
 template <typename T>
 std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span(values));
+}
+
+std::string sha256_of(const GrayImages& images) {
+  Sha256 hash;
+  hash.update(bytes_of(images.pixels));
+  hash.update(bytes_of(images.labels));
+  return hash.hexadecimal();
+}
+
+// [batch, length] to [batch, 1 + length].
+at::Tensor behind(std::int64_t first_token, const at::Tensor& ids) {
+  return at::cat({at::full({ids.size(0), 1}, first_token, ids.options()), ids}, 1);
 }
 
 }  // namespace
@@ -70,6 +85,13 @@ ExampleBatch TokenExamples::batch(std::span<const std::int64_t> rows) const {
   return result;
 }
 
+std::vector<std::int64_t> TokenExamples::lengths() const {
+  std::vector<std::int64_t> lengths;
+  std::size_t begin = 0;
+  for (const std::size_t end : ends_) lengths.push_back(static_cast<std::int64_t>(end - std::exchange(begin, end)));
+  return lengths;
+}
+
 std::string TokenExamples::sha256() const {
   Sha256 hash;
   hash.update(bytes_of(tokens_));
@@ -79,53 +101,99 @@ std::string TokenExamples::sha256() const {
   return hash.hexadecimal();
 }
 
-void ImageExamples::add(std::span<const std::uint8_t> pixels, std::int64_t label) {
-  check(std::ssize(pixels) == height_ * width_, "image {}: has {} pixels, expected {} × {}", size() + 1, pixels.size(), height_,
-        width_);
-  pixels_.insert(pixels_.end(), pixels.begin(), pixels.end());
-  labels_.push_back(static_cast<double>(label));
+ExampleBatch SequenceExamples::batch(std::span<const std::int64_t> rows) const {
+  std::int64_t longest = 1;
+  for (const std::int64_t row : rows)
+    longest = std::max(longest, std::ssize(sequences_.at(static_cast<std::size_t>(row)).symbols));
+  longest = std::min(longest, longest_);
+  const PaddedBatch padded = padded_batch(sequences_, rows, longest);
+  ExampleBatch result;
+  result.input.tokens = behind(first_token_, padded.ids);
+  if (padded.lengths.lt(longest).any().item<bool>()) result.input.key_count = (padded.lengths + 1).to(at::kInt);
+  result.labels = padded.labels;
+  return result;
+}
+
+std::vector<double> SequenceExamples::labels() const {
+  std::vector<double> labels;
+  for (const ByteSequence& sequence : sequences_) labels.push_back(static_cast<double>(sequence.label));
+  return labels;
+}
+
+std::vector<std::int64_t> SequenceExamples::lengths() const {
+  std::vector<std::int64_t> lengths;
+  for (const ByteSequence& sequence : sequences_) lengths.push_back(std::min(std::ssize(sequence.symbols), longest_));
+  return lengths;
+}
+
+std::string SequenceExamples::sha256() const {
+  Sha256 hash;
+  const std::vector<std::int64_t> shape{longest_, first_token_};
+  hash.update(bytes_of(shape));
+  for (const ByteSequence& sequence : sequences_) {
+    const std::vector<std::int64_t> ends{std::ssize(sequence.symbols), sequence.label};
+    hash.update(bytes_of(ends));
+    hash.update(bytes_of(sequence.symbols));
+  }
+  return hash.hexadecimal();
+}
+
+ExampleBatch PixelExamples::batch(std::span<const std::int64_t> rows) const {
+  ExampleBatch result;
+  result.input.tokens = behind(first_token_, pixel_ids(images_, rows));
+  result.labels = image_labels(images_, rows);
+  return result;
+}
+
+std::string PixelExamples::sha256() const {
+  return sha256_of(images_);
 }
 
 ExampleBatch ImageExamples::batch(std::span<const std::int64_t> rows) const {
-  const std::int64_t count = std::ssize(rows), pixels = height_ * width_;
   ExampleBatch result;
-  result.input.images = at::empty({count, 1, height_, width_}, at::kFloat);
-  auto* to = result.input.images.mutable_data_ptr<float>();
-  for (std::int64_t r = 0; r < count; ++r) {
-    const std::uint8_t* from = pixels_.data() + rows[static_cast<std::size_t>(r)] * pixels;
-    for (std::int64_t p = 0; p < pixels; ++p) to[r * pixels + p] = static_cast<float>((from[p] / 255.0 - mean_) / deviation_);
-  }
-  result.labels = label_tensor(labels_, rows, /*classes=*/true);
+  result.input.images = (pixel_images(images_, rows) - mean_) / deviation_;
+  result.labels = image_labels(images_, rows);
   return result;
 }
 
 std::string ImageExamples::sha256() const {
-  Sha256 hash;
-  hash.update(bytes_of(pixels_));
-  hash.update(bytes_of(labels_));
-  return hash.hexadecimal();
+  return sha256_of(images_);
 }
 
-ExampleOrder::ExampleOrder(std::int64_t examples, std::int64_t batch, std::uint64_t seed)
-    : examples_(examples), batch_(batch), seed_(seed) {
-  check(examples > 0 && batch > 0, "training needs examples and a batch of at least 1, found {} and {}", examples, batch);
+ExampleOrder::ExampleOrder(std::vector<std::int64_t> lengths, std::int64_t batch, std::uint64_t seed)
+    : lengths_(std::move(lengths)), batch_(batch), seed_(seed) {
+  check(!lengths_.empty() && batch > 0, "training needs examples and a batch of at least 1, found {} and {}", lengths_.size(),
+        batch);
 }
 
 std::int64_t ExampleOrder::steps_an_epoch() const {
-  return (examples_ + batch_ - 1) / batch_;
+  return (std::ssize(lengths_) + batch_ - 1) / batch_;
 }
 
 std::vector<std::int64_t> ExampleOrder::rows(std::int64_t step) {
   const std::int64_t epoch = step / steps_an_epoch();
   if (epoch != epoch_) {
-    epoch_ = epoch;
-    order_.resize(static_cast<std::size_t>(examples_));
-    std::iota(order_.begin(), order_.end(), 0);
     Random random{seed_ * 1000003 + static_cast<std::uint64_t>(epoch), 0};
-    for (std::size_t i = order_.size() - 1; i > 0; --i) std::swap(order_[i], order_[random.below(i + 1)]);
+    std::vector<std::int64_t> order(lengths_.size());
+    std::iota(order.begin(), order.end(), 0);
+    shuffle(order, random);
+    const auto length = [&](std::int64_t row) { return lengths_[static_cast<std::size_t>(row)]; };
+    std::vector<std::vector<std::int64_t>> batches;
+    for (std::span<const std::int64_t> left = order; !left.empty();) {
+      auto group = left.first(std::min(left.size(), static_cast<std::size_t>(kGroupedBatches * batch_)));
+      left = left.subspan(group.size());
+      std::vector<std::int64_t> sorted(group.begin(), group.end());
+      std::stable_sort(sorted.begin(), sorted.end(), [&](std::int64_t a, std::int64_t b) { return length(a) < length(b); });
+      for (std::int64_t first = 0; first < std::ssize(sorted); first += batch_) {
+        const auto begin = sorted.begin() + first;
+        batches.emplace_back(begin, begin + std::min(batch_, sorted.end() - begin));
+      }
+    }
+    shuffle(batches, random);
+    batches_ = std::move(batches);
+    epoch_ = epoch;
   }
-  const std::int64_t first = step % steps_an_epoch() * batch_;
-  return {order_.begin() + first, order_.begin() + std::min(first + batch_, examples_)};
+  return batches_[static_cast<std::size_t>(step % steps_an_epoch())];
 }
 
 }  // namespace hedgehog

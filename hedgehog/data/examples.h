@@ -2,6 +2,8 @@
 #pragma once
 
 #include "hedgehog/base/random.h"
+#include "hedgehog/data/byte_sequence.h"
+#include "hedgehog/data/gray_images.h"
 #include "hedgehog/models/classifier.h"
 
 #include <ATen/core/Tensor.h>
@@ -9,6 +11,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace hedgehog {
@@ -22,10 +25,12 @@ class Examples {
  public:
   virtual ~Examples() = default;
   virtual std::int64_t size() const = 0;
-  /// Texts padded at their end to the longest of them.
+  /// Texts and sequences padded at their end to the longest of them.
   virtual ExampleBatch batch(std::span<const std::int64_t> rows) const = 0;
   /// All labels, in order.
   virtual std::vector<double> labels() const = 0;
+  /// Tokens of each, in order; all alike for images.
+  virtual std::vector<std::int64_t> lengths() const { return std::vector<std::int64_t>(static_cast<std::size_t>(size()), 1); }
   /// Of all that is in them, for the identity of a run.
   virtual std::string sha256() const = 0;
 };
@@ -40,6 +45,7 @@ class TokenExamples : public Examples {
   std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
   ExampleBatch batch(std::span<const std::int64_t> rows) const override;
   std::vector<double> labels() const override { return labels_; }
+  std::vector<std::int64_t> lengths() const override;
   std::string sha256() const override;
 
  private:
@@ -50,38 +56,71 @@ class TokenExamples : public Examples {
   std::vector<double> labels_;
 };
 
-/// Images of one channel, bytes, given to the model as (value / 255 − mean) / deviation.
-class ImageExamples : public Examples {
+/// Byte sequences behind a token of their own, `first_token`, at whose place a classifier is read (Long Range Arena's "CLS").
+class SequenceExamples : public Examples {
  public:
-  ImageExamples(std::int64_t height, std::int64_t width, double mean, double deviation)
-      : height_(height), width_(width), mean_(mean), deviation_(deviation) {}
-  void add(std::span<const std::uint8_t> pixels, std::int64_t label);
+  /// Of each at most its first `longest` symbols.
+  SequenceExamples(std::vector<ByteSequence> sequences, std::int64_t longest, std::int64_t first_token)
+      : sequences_(std::move(sequences)), longest_(longest), first_token_(first_token) {}
 
-  std::int64_t size() const override { return static_cast<std::int64_t>(labels_.size()); }
+  std::int64_t size() const override { return std::ssize(sequences_); }
   ExampleBatch batch(std::span<const std::int64_t> rows) const override;
-  std::vector<double> labels() const override { return labels_; }
+  std::vector<double> labels() const override;
+  std::vector<std::int64_t> lengths() const override;
   std::string sha256() const override;
 
  private:
-  std::int64_t height_, width_;
-  double mean_, deviation_;
-  std::vector<std::uint8_t> pixels_;
-  std::vector<double> labels_;
+  std::vector<ByteSequence> sequences_;
+  std::int64_t longest_, first_token_;
 };
 
-/// Which examples a training step takes: all of them once an epoch, in an order shuffled by (seed, epoch). A pure function of
-/// the step, so a resumed run has nothing to remember.
+/// Gray images as sequences of pixels behind `first_token`.
+class PixelExamples : public Examples {
+ public:
+  PixelExamples(GrayImages images, std::int64_t first_token) : images_(std::move(images)), first_token_(first_token) {}
+
+  std::int64_t size() const override { return images_.count(); }
+  ExampleBatch batch(std::span<const std::int64_t> rows) const override;
+  std::vector<double> labels() const override { return {images_.labels.begin(), images_.labels.end()}; }
+  std::string sha256() const override;
+
+ private:
+  GrayImages images_;
+  std::int64_t first_token_;
+};
+
+/// Gray images as such, given to the model as (value / 255 − mean) / deviation.
+class ImageExamples : public Examples {
+ public:
+  ImageExamples(GrayImages images, double mean, double deviation)
+      : images_(std::move(images)), mean_(mean), deviation_(deviation) {}
+
+  std::int64_t size() const override { return images_.count(); }
+  ExampleBatch batch(std::span<const std::int64_t> rows) const override;
+  std::vector<double> labels() const override { return {images_.labels.begin(), images_.labels.end()}; }
+  std::string sha256() const override;
+
+ private:
+  GrayImages images_;
+  double mean_, deviation_;
+};
+
+/// Which examples a training step takes: all of them once an epoch, in an order shuffled by (seed, epoch). Those of a batch are
+/// of like length, so that little of it is padding: of each 32 batches that the order gives, the examples are sorted by length
+/// and dealt in that order, and the batches of the epoch shuffled. A pure function of the step, so a resumed run has nothing to
+/// remember.
 class ExampleOrder {
  public:
-  ExampleOrder(std::int64_t examples, std::int64_t batch, std::uint64_t seed);
+  ExampleOrder(std::vector<std::int64_t> lengths, std::int64_t batch, std::uint64_t seed);
   std::int64_t steps_an_epoch() const;
   std::vector<std::int64_t> rows(std::int64_t step);
 
  private:
-  std::int64_t examples_, batch_;
+  std::vector<std::int64_t> lengths_;
+  std::int64_t batch_;
   std::uint64_t seed_;
   std::int64_t epoch_ = -1;
-  std::vector<std::int64_t> order_;
+  std::vector<std::vector<std::int64_t>> batches_;  // of epoch_
 };
 
 }  // namespace hedgehog

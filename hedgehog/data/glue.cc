@@ -1,6 +1,7 @@
 #include "hedgehog/data/glue.h"
 
 #include "hedgehog/base/error.h"
+#include "hedgehog/data/text_file.h"
 
 #include <fmt/ranges.h>
 
@@ -70,12 +71,17 @@ std::span<const GlueTask> glue_tasks() {
   return table();
 }
 
+const GlueTask* find_glue_task(std::string_view name) {
+  const std::vector<GlueTask>& all = table();
+  const auto found =
+      std::find_if(all.begin(), all.end(), [&](const GlueTask& task) { return equal_but_for_case(task.name, name); });
+  return found == all.end() ? nullptr : &*found;
+}
+
 const GlueTask& glue_task(std::string_view name) {
+  if (const GlueTask* found = find_glue_task(name)) return *found;
   std::string names;
-  for (const GlueTask& task : table()) {
-    if (equal_but_for_case(task.name, name)) return task;
-    names += (names.empty() ? "" : ", ") + task.name;
-  }
+  for (const GlueTask& task : table()) names += (names.empty() ? "" : ", ") + task.name;
   fail("'{}' is no task of GLUE; the tasks are {}", name, names);
 }
 
@@ -99,12 +105,10 @@ fs::path glue_file(const fs::path& folder, const GlueTask& task, std::string_vie
   check(std::find(task.splits.begin(), task.splits.end(), split) != task.splits.end(),
         "{} has no part '{}' with labels; its parts are {}", task.name, split, fmt::join(task.splits, ", "));
   const fs::path plain = folder / task.name / fmt::format("{}.tsv", split);
-  fs::path packed = plain;
-  packed += ".zst";
-  if (fs::exists(plain)) return plain;
-  check(fs::exists(packed), "{}: is not there, nor with .zst: give the folder that holds GLUE's folders {}, …", plain.string(),
+  const auto found = plain_or_packed(plain);
+  check(found.has_value(), "{}: is not there, nor with .zst: give the folder that holds GLUE's folders {}, …", plain.string(),
         task.name);
-  return packed;
+  return *found;
 }
 
 }  // namespace hedgehog

@@ -31,7 +31,10 @@ struct GlueTask {
 /// CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI, in the order of the benchmark's table.
 std::span<const GlueTask> glue_tasks();
 
-/// The task called `name`, upper and lower case alike. Throws Error that lists the names.
+/// The task called `name`, upper and lower case alike; null if there is none.
+const GlueTask* find_glue_task(std::string_view name);
+
+/// The same; throws Error that lists the names if there is none.
 const GlueTask& glue_task(std::string_view name);
 
 /// A text or a pair of texts, with the class as 0, 1, … or the score.

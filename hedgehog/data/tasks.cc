@@ -7,12 +7,15 @@
 #include "hedgehog/data/imdb.h"
 #include "hedgehog/data/listops.h"
 #include "hedgehog/data/pathfinder.h"
+#include "hedgehog/data/text_file.h"
 
 #include <ATen/ATen.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
+#include <utility>
 
 namespace hedgehog {
 namespace {
@@ -84,20 +87,6 @@ Task make_recall(const TaskConfig& config) {
   return task;
 }
 
-// Sequences begin with a token of their own, the last id, at whose place a classifier is read (Long Range Arena's "CLS").
-std::unique_ptr<TokenExamples> byte_examples(std::span<const ByteSequence> sequences, std::int64_t length,
-                                             std::int64_t vocabulary) {
-  auto examples = std::make_unique<TokenExamples>(true, kPaddingId);
-  std::vector<std::int32_t> row;
-  for (const ByteSequence& sequence : sequences) {
-    row.assign(1, static_cast<std::int32_t>(vocabulary - 1));
-    const auto kept = std::min<std::size_t>(sequence.symbols.size(), static_cast<std::size_t>(length));
-    for (std::size_t i = 0; i < kept; ++i) row.push_back(sequence.symbols[i] + 1);
-    examples->add(row, {}, static_cast<double>(sequence.label));
-  }
-  return examples;
-}
-
 Task make_listops(const TaskConfig& config) {
   ListOpsConfig listops;
   if (config.length > 0) {
@@ -106,31 +95,35 @@ Task make_listops(const TaskConfig& config) {
   }
   const std::int64_t training = or_else(config.training, kListOpsTraining),
                      evaluation = or_else(config.evaluation, kListOpsEvaluation);
-  const auto data = generate_listops(listops, training + evaluation, config.seed);
+  auto data = generate_listops(listops, training + evaluation, config.seed);
   Task task;
   task.labels = 10;
   task.vocabulary = kListOpsSymbols + 2;
   task.length = listops.shorter_than + 1;
-  const auto parts = std::span(data);
-  task.training = byte_examples(parts.first(static_cast<std::size_t>(training)), task.length, task.vocabulary);
-  task.evaluation = byte_examples(parts.subspan(static_cast<std::size_t>(training)), task.length, task.vocabulary);
+  const auto border = data.begin() + training;
+  const auto examples = [&](auto begin, auto end) {
+    return std::make_unique<SequenceExamples>(
+        std::vector<ByteSequence>(std::make_move_iterator(begin), std::make_move_iterator(end)), task.length,
+        task.vocabulary - 1);
+  };
+  task.training = examples(data.begin(), border);
+  task.evaluation = examples(border, data.end());
   return task;
 }
 
 // The file or its *.zst.
 std::filesystem::path there(const std::filesystem::path& folder, const std::string& name) {
-  for (const char* end : {"", ".zst"}) {
-    const auto path = folder / (name + end);
-    if (std::filesystem::exists(path)) return path;
-  }
-  fail("{}: neither {} nor {}.zst is there; --data names the folder that has it", folder.string(), name, name);
+  const auto found = plain_or_packed(folder / name);
+  check(found.has_value(), "{}: neither {} nor {}.zst is there; --data names the folder that has it", folder.string(), name,
+        name);
+  return *found;
 }
 
-// The files go by label; their first examples would be of one class where only some are asked for.
+// Any of them, not the first: the order of a file says something of its labels.
 std::vector<ByteSequence> some_of(std::vector<ByteSequence> sequences, std::int64_t most, std::uint64_t seed) {
   if (most <= 0 || most >= std::ssize(sequences)) return sequences;
   Random random{seed, 0};
-  for (std::size_t i = sequences.size() - 1; i > 0; --i) std::swap(sequences[i], sequences[random.below(i + 1)]);
+  shuffle(sequences, random);
   sequences.resize(static_cast<std::size_t>(most));
   return sequences;
 }
@@ -142,40 +135,34 @@ Task open_text(const TaskConfig& config) {
   const std::int64_t length = or_else(config.length, kTextLength);
   task.length = length + 1;
   const auto read = [&](const char* file, std::int64_t most) {
-    return byte_examples(some_of(read_imdb(there(config.data, file)), most, config.seed), length, task.vocabulary);
+    return std::make_unique<SequenceExamples>(some_of(read_imdb(there(config.data, file)), most, config.seed), length,
+                                              task.vocabulary - 1);
   };
   task.training = read("train.jsonl", config.training);
   task.evaluation = read("test.jsonl", config.evaluation);
   return task;
 }
 
-std::unique_ptr<Examples> image_examples(const GrayImages& images, std::int64_t first, std::int64_t count, bool as_images) {
-  const auto pixels = static_cast<std::size_t>(images.side * images.side);
-  const auto image = [&](std::int64_t i) {
-    return std::span(images.pixels).subspan(static_cast<std::size_t>(i) * pixels, pixels);
-  };
-  if (as_images) {
-    auto examples = std::make_unique<ImageExamples>(images.side, images.side, kImageMean, kImageDeviation);
-    for (std::int64_t i = first; i < first + count; ++i) examples->add(image(i), images.labels[static_cast<std::size_t>(i)]);
-    return examples;
-  }
-  auto examples = std::make_unique<TokenExamples>(true, 0);
-  for (std::int64_t i = first; i < first + count; ++i) {
-    std::vector<std::int32_t> row(1, kPixelIds - 1);
-    row.insert(row.end(), image(i).begin(), image(i).end());
-    examples->add(row, {}, images.labels[static_cast<std::size_t>(i)]);
-  }
-  return examples;
+// Images [first, first + count).
+GrayImages part(const GrayImages& images, std::int64_t first, std::int64_t count) {
+  const std::int64_t pixels = images.side * images.side;
+  GrayImages result;
+  result.side = images.side;
+  result.pixels.assign(images.pixels.begin() + first * pixels, images.pixels.begin() + (first + count) * pixels);
+  result.labels.assign(images.labels.begin() + first, images.labels.begin() + first + count);
+  return result;
 }
 
 Task open_cifar10(const TaskConfig& config, bool as_images) {
   Task task;
   task.labels = kCifar10Classes;
   task.images = as_images;
-  const auto read = [&](const std::string& name, std::int64_t most) {
-    const GrayImages images = read_cifar10(there(config.data, name));
+  const auto read = [&](const std::string& name, std::int64_t most) -> std::unique_ptr<Examples> {
+    GrayImages images = read_cifar10(there(config.data, name));
+    if (most > 0 && most < images.count()) images = part(images, 0, most);
     task.length = as_images ? images.side : images.side * images.side + 1;
-    return image_examples(images, 0, most > 0 ? std::min(most, images.count()) : images.count(), as_images);
+    if (as_images) return std::make_unique<ImageExamples>(std::move(images), kImageMean, kImageDeviation);
+    return std::make_unique<PixelExamples>(std::move(images), kPixelIds - 1);
   };
   task.training = read("train_gray.bin", config.training);
   task.evaluation = read("test_gray.bin", config.evaluation);
@@ -191,13 +178,9 @@ Task make_pathfinder(const TaskConfig& config) {
   task.labels = 2;
   task.vocabulary = kPixelIds;
   task.length = images.side * images.side + 1;
-  task.training = image_examples(images, 0, training, false);
-  task.evaluation = image_examples(images, training, evaluation, false);
+  task.training = std::make_unique<PixelExamples>(part(images, 0, training), kPixelIds - 1);
+  task.evaluation = std::make_unique<PixelExamples>(part(images, training, evaluation), kPixelIds - 1);
   return task;
-}
-
-bool is_glue(const std::string& name) {
-  return std::any_of(glue_tasks().begin(), glue_tasks().end(), [&](const GlueTask& task) { return lower(task.name) == name; });
 }
 
 }  // namespace
@@ -210,13 +193,13 @@ std::vector<std::string> task_names() {
 }
 
 bool task_needs_tokenizer(const std::string& name) {
-  return is_glue(lower(name));
+  return find_glue_task(name) != nullptr;
 }
 
 Task open_task(const TaskConfig& config, const Tokenizer* tokenizer) {
   const std::string name = lower(config.name);
   const auto open = [&]() -> Task {
-    if (is_glue(name)) return open_glue(config, tokenizer);
+    if (task_needs_tokenizer(name)) return open_glue(config, tokenizer);
     if (name == "recall") return make_recall(config);
     if (name == "listops") return make_listops(config);
     if (name == "text") return open_text(config);

@@ -95,6 +95,15 @@ std::vector<fs::path> text_files(const std::vector<fs::path>& paths) {
   return files;
 }
 
+std::optional<fs::path> plain_or_packed(const fs::path& path) {
+  fs::path packed = path;
+  packed += ".zst";
+  for (const fs::path& each : {path, packed}) {
+    if (fs::exists(each)) return each;
+  }
+  return std::nullopt;
+}
+
 std::size_t last_cut(const std::string& text, std::size_t at_least, bool at_blanks) {
   for (std::size_t i = text.size(); i-- > std::max<std::size_t>(at_least, 2);) {
     const char before = text[i - 2], middle = text[i - 1], after = text[i];

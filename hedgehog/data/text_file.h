@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,9 @@ class TextFile {
 /// The files that `paths` mean: files as they are, folders replaced by the *.txt, *.jsonl, *.txt.zst and *.jsonl.zst below
 /// them, in name order. Throws Error for a path that is not there, a folder without any.
 std::vector<std::filesystem::path> text_files(const std::vector<std::filesystem::path>& paths);
+
+/// `path`, or the same with .zst; nothing if neither is there.
+std::optional<std::filesystem::path> plain_or_packed(const std::filesystem::path& path);
 
 /// Where `text` may be cut such that the two parts, tokenized on their own, give the tokens of the whole: after the last
 /// newline between a letter, digit or full stop and a letter or digit. 0 if there is none. With `at_blanks` also before a

@@ -73,9 +73,15 @@ class DecoderClassifier : public Classifier {
 
   at::Tensor forward(const ClassifierInput& input) const override {
     const auto hidden = model_.forward(tokens(input));
-    if (!input.key_count.defined()) return model_.logits(hidden.select(1, -1));
-    const auto last = (input.key_count.to(at::kLong) - 1).view({-1, 1, 1}).expand({-1, 1, hidden.size(2)});
-    return model_.logits(hidden.gather(1, last).squeeze(1));
+    return model_.logits(hidden.gather(1, last_token(input).unsqueeze(-1).expand({-1, 1, hidden.size(2)})).squeeze(1));
+  }
+  LabelledLogits labelled_logits(const ClassifierInput& input, const at::Tensor& labels) const override {
+    const auto last = last_token(input);
+    auto next = at::cat({input.tokens.slice(1, 1), input.tokens.slice(1, 0, 1)}, 1);
+    next.scatter_(1, last, labels.unsqueeze(1));
+    const auto taught = at::arange(next.size(1)).unsqueeze(0).le(last).flatten().nonzero().squeeze(1);
+    const auto hidden = model_.forward(tokens(input)).flatten(0, 1).index_select(0, taught);
+    return {model_.logits(hidden), next.flatten().index_select(0, taught)};
   }
   void visit_teacher(const ClassifierInput& input, const LayerVisitor& visit) const override {
     model_.forward_visiting(tokens(input), {}, /*softmax_only=*/true, visit);
@@ -94,6 +100,11 @@ class DecoderClassifier : public Classifier {
   static at::Tensor tokens(const ClassifierInput& input) {
     check(input.tokens.defined(), "a decoder reads tokens, and this task has none");
     return input.tokens;
+  }
+  // int64 [batch, 1]
+  static at::Tensor last_token(const ClassifierInput& input) {
+    if (input.key_count.defined()) return (input.key_count.to(at::kLong) - 1).unsqueeze(1);
+    return at::full({tokens(input).size(0), 1}, input.tokens.size(1) - 1, at::kLong);
   }
   Decoder model_;
   json config_;

@@ -25,11 +25,20 @@ struct ClassifierInput {
   at::Tensor images;       // fp32 [batch, channels, height, width], normalised
 };
 
+struct LabelledLogits {
+  at::Tensor logits, labels;
+};
+
 class Classifier {
  public:
   virtual ~Classifier() = default;
   /// Logits [batch, labels]; of a regression the number, [batch, 1]. Differentiable.
   virtual at::Tensor forward(const ClassifierInput& input) const = 0;
+  /// What training compares: logits [rows, labels] and their labels, int64 [rows] (of a regression the numbers, fp32). An
+  /// encoder's rows are the examples; a decoder is taught every token that follows another, and after the last one the label.
+  virtual LabelledLogits labelled_logits(const ClassifierInput& input, const at::Tensor& labels) const {
+    return {forward(input), labels};
+  }
   /// The softmax model on the batch, no gradients, no dropout: `visit` gets each layer's attention input.
   virtual void visit_teacher(const ClassifierInput& input, const LayerVisitor& visit) const = 0;
 

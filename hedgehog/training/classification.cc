@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 namespace hedgehog {
 namespace {
@@ -34,7 +35,7 @@ void check_labels(const Classifier& model, const Examples& examples) {
 class ExamplePasses : public TeacherPasses {
  public:
   ExamplePasses(const Classifier& model, const Examples& examples, std::int64_t batch, std::uint64_t seed)
-      : model_(model), examples_(examples), batch_(batch), order_(examples.size(), batch, seed) {}
+      : model_(model), examples_(examples), batch_(batch), order_(examples.lengths(), batch, seed) {}
   // What counts here are examples.
   std::int64_t tokens_a_step() const override { return batch_; }
   void next(const LayerVisitor& visit) override { model_.visit_teacher(examples_.batch(order_.rows(step_++)).input, visit); }
@@ -68,7 +69,7 @@ ClassificationStage::ClassificationStage(Classifier& model, const Examples& exam
       config_(config),
       name_(std::move(name)),
       seed_(seed),
-      order_(examples.size(), config.batch, seed),
+      order_(examples.lengths(), config.batch, seed),
       steps_(steps_of(config.epochs, order_)) {
   check_labels(model, examples);
   check(config.warmup >= 0 && config.warmup < 1, "{}: the warm-up is a share of the steps from 0 to 1, found {}", name_,
@@ -99,8 +100,8 @@ StepResult ClassificationStage::step(std::int64_t index) {
   const ExampleBatch batch = examples_.batch(rows);
   const at::AutoGradMode mode(true);
   model_.set_dropout_seed(seed_ * 1'000'003 + static_cast<std::uint64_t>(index));
-  const at::Tensor logits = model_.forward(batch.input);
-  const at::Tensor loss = loss_of(logits, batch.labels);
+  const auto [logits, labels] = model_.labelled_logits(batch.input, batch.labels);
+  const at::Tensor loss = loss_of(logits, labels);
   loss.backward();
   optimizer_.collect_gradients();
   model_.set_dropout_seed({});
@@ -112,8 +113,8 @@ StepResult ClassificationStage::step(std::int64_t index) {
   result.learning_rate = config_.learning_rate * factor;
   result.tokens = std::ssize(rows);
   result.details = {{"gradient_norm", norm}};
-  if (batch.labels.scalar_type() == at::kLong) {
-    result.details["accuracy"] = logits.argmax(-1).eq(batch.labels).to(at::kDouble).mean().item<double>();
+  if (labels.scalar_type() == at::kLong) {
+    result.details["accuracy"] = logits.argmax(-1).eq(labels).to(at::kDouble).mean().item<double>();
   }
   if (index >= steps_ - std::max<std::int64_t>(steps_ / 10, 1)) {
     loss_ += result.loss;
@@ -146,7 +147,7 @@ std::unique_ptr<DistillationStage> classifier_distillation(Classifier& model, co
                                                            DistillationConfig config, std::uint64_t seed) {
   std::vector<DistilledLayer> layers;
   for (Attention* attention : model.attentions()) layers.push_back({attention});
-  config.tokens = steps_of(epochs, ExampleOrder(examples.size(), config.batch, seed)) * config.batch;
+  config.tokens = steps_of(epochs, ExampleOrder(examples.lengths(), config.batch, seed)) * config.batch;
   return std::make_unique<DistillationStage>(
       std::move(layers), std::make_unique<ExamplePasses>(model, examples, config.batch, seed),
       [&model] { return all_weights(model); }, config, "distillation");
@@ -154,17 +155,23 @@ std::unique_ptr<DistillationStage> classifier_distillation(Classifier& model, co
 
 at::Tensor predict(const Classifier& model, const Examples& examples, std::int64_t batch, Progress& progress) {
   const at::NoGradGuard no_gradients;
-  std::vector<at::Tensor> logits;
+  // Those of like length together, so that little is padding.
+  const std::vector<std::int64_t> lengths = examples.lengths();
+  std::vector<std::int64_t> order(lengths.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
+    return lengths[static_cast<std::size_t>(a)] < lengths[static_cast<std::size_t>(b)];
+  });
+  auto logits = at::empty({std::ssize(order), model.labels()}, at::kFloat);
   progress.begin("predicting", examples.size());
-  for (std::int64_t first = 0; first < examples.size(); first += batch) {
+  for (std::size_t first = 0; first < order.size(); first += static_cast<std::size_t>(batch)) {
     if (interrupted()) throw Interrupted{};
-    std::vector<std::int64_t> rows(static_cast<std::size_t>(std::min(batch, examples.size() - first)));
-    std::iota(rows.begin(), rows.end(), first);
-    logits.push_back(model.forward(examples.batch(rows).input).to(at::kFloat));
-    progress.update(first + std::ssize(rows), "");
+    const auto rows = std::span(order).subspan(first, std::min(static_cast<std::size_t>(batch), order.size() - first));
+    logits.index_copy_(0, at::tensor(rows), model.forward(examples.batch(rows).input).to(at::kFloat));
+    progress.update(static_cast<std::int64_t>(first + rows.size()), "");
   }
   progress.end();
-  return at::cat(logits);
+  return logits;
 }
 
 }  // namespace hedgehog

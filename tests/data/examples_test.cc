@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 namespace hedgehog {
@@ -35,14 +36,34 @@ TEST(TokenExamples, RegressionsLabelsAreNumbers) {
 }
 
 TEST(ImageExamples, NormalisesPixels) {
-  ImageExamples examples(2, 3, 0.5, 0.25);
-  examples.add(std::vector<std::uint8_t>{0, 51, 102, 153, 204, 255}, 7);
+  const ImageExamples examples({2, {0, 51, 204, 255}, {7}}, 0.5, 0.25);
   const auto batch = examples.batch(std::vector<std::int64_t>{0});
-  EXPECT_EQ(batch.input.images.sizes(), (at::IntArrayRef{1, 1, 2, 3}));
+  EXPECT_EQ(batch.input.images.sizes(), (at::IntArrayRef{1, 1, 2, 2}));
   EXPECT_NEAR(batch.input.images[0][0][0][1].item<float>(), (0.2 - 0.5) / 0.25, 1e-6);
-  EXPECT_NEAR(batch.input.images[0][0][1][2].item<float>(), 2, 1e-6);
+  EXPECT_NEAR(batch.input.images[0][0][1][1].item<float>(), 2, 1e-6);
   EXPECT_EQ(batch.labels[0].item<std::int64_t>(), 7);
-  EXPECT_THROW(examples.add(std::vector<std::uint8_t>(5), 0), Error);
+  EXPECT_THROW(ImageExamples({2, {0, 1, 2, 3, 4}, {0}}, 0.5, 0.25).batch(std::vector<std::int64_t>{0}), Error);
+}
+
+TEST(PixelExamples, StandBehindTheFirstToken) {
+  const PixelExamples examples({2, {0, 51, 204, 255, 9, 8, 7, 6}, {7, 1}}, 256);
+  const auto batch = examples.batch(std::vector<std::int64_t>{1, 0});
+  EXPECT_TRUE(at::equal(batch.input.tokens, at::tensor({256, 9, 8, 7, 6, 256, 0, 51, 204, 255}, at::kLong).view({2, 5})));
+  EXPECT_FALSE(batch.input.key_count.defined());
+  EXPECT_TRUE(at::equal(batch.labels, at::tensor({1, 7}, at::kLong)));
+  EXPECT_EQ(examples.labels(), (std::vector<double>{7, 1}));
+}
+
+TEST(SequenceExamples, AreCutAndPaddedBehindTheFirstToken) {
+  const SequenceExamples examples({{{0, 255, 7, 4, 5}, 1}, {{5}, 0}, {{1, 2}, 1}}, 3, 257);
+  const auto batch = examples.batch(std::vector<std::int64_t>{0, 1});
+  EXPECT_TRUE(at::equal(batch.input.tokens, at::tensor({257, 1, 256, 8, 257, 6, 0, 0}, at::kLong).view({2, 4})));
+  EXPECT_TRUE(at::equal(batch.input.key_count, at::tensor({4, 2}, at::kInt)));
+  EXPECT_TRUE(at::equal(batch.labels, at::tensor({1, 0}, at::kLong)));
+  const auto alone = examples.batch(std::vector<std::int64_t>{2});
+  EXPECT_TRUE(at::equal(alone.input.tokens, at::tensor({257, 2, 3}, at::kLong).view({1, 3}))) << "no longer than it is";
+  EXPECT_FALSE(alone.input.key_count.defined());
+  EXPECT_NE(SequenceExamples({{{1}, 1}}, 3, 257).sha256(), SequenceExamples({{{1}, 0}}, 3, 257).sha256());
 }
 
 TEST(Examples, HashChangesWithAnything) {
@@ -56,12 +77,13 @@ TEST(Examples, HashChangesWithAnything) {
 }
 
 TEST(ExampleOrder, GoesThroughAllOnceAnEpochInAnotherOrderEach) {
-  ExampleOrder order(23, 5, 1), again(23, 5, 1), other(23, 5, 2);
+  const std::vector<std::int64_t> lengths(23, 1);
+  ExampleOrder order(lengths, 5, 1), again(lengths, 5, 1), other(lengths, 5, 2);
   ASSERT_EQ(order.steps_an_epoch(), 5);
   std::vector<std::vector<std::int64_t>> epochs(3);
   for (std::int64_t step = 0; step < 15; ++step) {
     const auto rows = order.rows(step);
-    EXPECT_EQ(rows.size(), step % 5 == 4 ? 3u : 5u);
+    EXPECT_TRUE(rows.size() == 5 || rows.size() == 3) << rows.size();
     epochs[static_cast<std::size_t>(step / 5)].insert(epochs[static_cast<std::size_t>(step / 5)].end(), rows.begin(),
                                                       rows.end());
   }
@@ -71,8 +93,28 @@ TEST(ExampleOrder, GoesThroughAllOnceAnEpochInAnotherOrderEach) {
   EXPECT_EQ(again.rows(12), order.rows(12));
   EXPECT_EQ(again.rows(3), order.rows(3));
   EXPECT_NE(other.rows(0), order.rows(0));
-  EXPECT_THROW(ExampleOrder(0, 5, 1), Error);
-  EXPECT_THROW(ExampleOrder(5, 0, 1), Error);
+  EXPECT_THROW(ExampleOrder({}, 5, 1), Error);
+  EXPECT_THROW(ExampleOrder({1, 2}, 0, 1), Error);
+}
+
+TEST(ExampleOrder, ABatchHasExamplesOfLikeLength) {
+  std::vector<std::int64_t> lengths;
+  for (std::int64_t i = 0; i < 500; ++i) lengths.push_back(1 + i * 7 % 97);
+  ExampleOrder order(lengths, 10, 3);
+  std::set<std::int64_t> seen;
+  std::int64_t padded = 0, longest_first = 0;
+  for (std::int64_t step = 0; step < order.steps_an_epoch(); ++step) {
+    const auto rows = order.rows(step);
+    std::int64_t longest = 0;
+    for (const std::int64_t row : rows) longest = std::max(longest, lengths[static_cast<std::size_t>(row)]);
+    seen.insert(rows.begin(), rows.end());
+    padded += longest * std::ssize(rows);
+    if (step > 0 && longest > longest_first) ++longest_first;
+  }
+  EXPECT_EQ(seen.size(), 500u);
+  EXPECT_LT(static_cast<double>(padded),
+            1.1 * static_cast<double>(std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0})));
+  EXPECT_GT(longest_first, 10);  // not the short ones first
 }
 
 }  // namespace

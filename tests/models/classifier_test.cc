@@ -65,6 +65,39 @@ TEST(Classifier, IsWrittenAndReadAgain) {
   }
 }
 
+// A decoder is taught each token but the first and its label; padding is not taught.
+TEST(Classifier, LabelledLogitsAreWhatTrainingCompares) {
+  const at::NoGradGuard no_gradients;
+  const auto labels = at::tensor({1, 2, 0}, at::kLong);
+  for (auto& family : families()) {
+    SCOPED_TRACE(family.name);
+    const auto model = make_classifier(family.config, 3);
+    perturb(*model);
+    const auto found = model->labelled_logits(family.input, labels);
+    const auto logits = model->forward(family.input);
+    if (std::string(family.name) != "gpt2") {
+      EXPECT_TRUE(at::equal(found.logits, logits));
+      EXPECT_TRUE(at::equal(found.labels, labels));
+      continue;
+    }
+    ASSERT_EQ(found.logits.sizes(), (at::IntArrayRef{12 + 5 + 9, family.labels}));
+    std::int64_t row = 0;
+    for (std::int64_t b = 0; b < 3; ++b) {
+      const std::int64_t count = family.input.key_count[b].item<std::int64_t>();
+      for (std::int64_t i = 0; i < count; ++i, ++row) {
+        const bool last = i + 1 == count;
+        EXPECT_TRUE(at::equal(found.labels[row], last ? labels[b] : family.input.tokens[b][i + 1]));
+        ClassifierInput prefix;
+        prefix.tokens = family.input.tokens.narrow(0, b, 1).narrow(1, 0, i + 1);
+        EXPECT_LE(relative_difference(found.logits[row], model->forward(prefix)[0]), 1e-5);
+        if (last) {
+          EXPECT_LE(relative_difference(found.logits[row], logits[b]), 1e-5);
+        }
+      }
+    }
+  }
+}
+
 TEST(Classifier, TeacherIsSoftmaxWhateverIsInstalled) {
   const at::NoGradGuard no_gradients;
   for (auto& family : families()) {
