@@ -1,22 +1,14 @@
 // Packed batches out of a corpus: rows of `length` tokens that may hold several documents, which don't attend across their
-// borders.
+// borders. Documents are cut at a row's ends, unless only some tokens are scored: then rows hold whole ones (packing.h).
 #pragma once
 
 #include "hedgehog/base/random.h"
-#include "hedgehog/data/corpus.h"
-
-#include <ATen/core/Tensor.h>
+#include "hedgehog/data/packing.h"
 
 #include <cstdint>
 #include <vector>
 
 namespace hedgehog {
-
-struct Batch {
-  at::Tensor tokens;         // int64 [batch, length]
-  at::Tensor targets;        // int64 [batch, length]: the next token of the same document, or -100
-  at::Tensor segment_start;  // int32 [batch, length]; undefined when every row is one document
-};
 
 /// Cuts the corpus into rows once, then walks over them in an order shuffled anew each epoch by (seed, epoch).
 class BatchSampler {
@@ -29,9 +21,13 @@ class BatchSampler {
   std::int64_t rows() const;
 
  private:
+  std::int64_t next_row();
+  Batch next_packed();
+
   const Corpus* corpus_;
   std::int64_t batch_, length_;
   std::uint64_t seed_;
+  std::vector<PackedRow> packed_;  // of a corpus with scores
   std::int64_t position_ = 0;
   std::vector<std::int64_t> order_;
   std::int64_t order_epoch_ = -1;

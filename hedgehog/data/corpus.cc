@@ -185,6 +185,7 @@ void seal(Corpus& corpus) {
   hash.update(std::as_bytes(std::span(&documents, 1)));
   hash.update(std::as_bytes(std::span(corpus.document_starts)));
   hash.update(std::as_bytes(std::span(corpus.tokens)));
+  hash.update(std::as_bytes(std::span(corpus.scored)));
   corpus.sha256 = hash.hexadecimal();
 }
 
@@ -197,6 +198,10 @@ HeldOut hold_out_end(const Corpus& corpus, double share, std::int64_t most_token
   parts.training.tokens.assign(corpus.tokens.begin(), corpus.tokens.begin() + border);
   parts.evaluation.tokens.assign(corpus.tokens.begin() + border, corpus.tokens.end());
   parts.evaluation.document_starts.push_back(0);
+  if (!corpus.scored.empty()) {
+    parts.training.scored.assign(corpus.scored.begin(), corpus.scored.begin() + border);
+    parts.evaluation.scored.assign(corpus.scored.begin() + border, corpus.scored.end());
+  }
   for (const std::int64_t start : corpus.document_starts) {
     if (start < border) parts.training.document_starts.push_back(start);
     if (start > border) parts.evaluation.document_starts.push_back(start - border);

@@ -14,8 +14,9 @@ namespace hedgehog {
 struct Corpus {
   std::vector<std::int32_t> tokens;           // all documents, end to end
   std::vector<std::int64_t> document_starts;  // ascending, the first is 0; a document ends where the next starts
+  std::vector<std::uint8_t> scored;           // of each token: whether a loss counts its prediction; empty: all count
   std::string description;                    // for reports: paths, documents, tokens
-  std::string sha256;                         // of the token ids and borders: what a resumed run must find again
+  std::string sha256;                         // of the token ids, borders, scored: what a resumed run must find again
 };
 
 /// Reads *.jsonl (a line is one document: "text", or "messages" by the chat template, or "dialogue" and "summary"), any other

@@ -1,10 +1,12 @@
 #include "hedgehog/evaluation/windows.h"
 
 #include "hedgehog/base/error.h"
+#include "hedgehog/data/packing.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <span>
 
 namespace hedgehog {
 namespace {
@@ -41,6 +43,19 @@ WindowBatch make_batch(const Corpus& corpus, std::int64_t start, std::int64_t co
   return batch;
 }
 
+std::vector<WindowBatch> packed_windows(const Corpus& corpus, std::int64_t length, std::int64_t limit, std::int64_t batch) {
+  const std::vector<PackedRow> packed = pack_rows(corpus, length, limit);
+  std::vector<WindowBatch> batches;
+  for (std::span<const PackedRow> rest = packed; !rest.empty();) {
+    const auto count = std::min(rest.size(), static_cast<std::size_t>(batch));
+    const Batch rows = packed_batch(corpus, rest.first(count), length);
+    rest = rest.subspan(count);
+    const at::Tensor targets = rows.targets.flatten(), scored = targets.ne(-100).nonzero().squeeze(1);
+    batches.push_back({rows.tokens, rows.segment_start, scored, targets.index_select(0, scored)});
+  }
+  return batches;
+}
+
 }  // namespace
 
 std::vector<WindowBatch> cut_windows(const Corpus& corpus, std::int64_t length, std::int64_t limit, std::int64_t batch) {
@@ -50,6 +65,7 @@ std::vector<WindowBatch> cut_windows(const Corpus& corpus, std::int64_t length, 
   auto total = static_cast<std::int64_t>(corpus.tokens.size());
   if (limit > 0) total = std::min(total, limit);
   check(total >= 2, "the corpus ({}) has {} token: at least 2 are needed", corpus.description, total);
+  if (!corpus.scored.empty()) return packed_windows(corpus, length, limit, batch);
 
   std::vector<WindowBatch> batches;
   const std::int64_t whole = total / length;

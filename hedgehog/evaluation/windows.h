@@ -18,7 +18,8 @@ struct WindowBatch {
 };
 
 /// Windows of `length` tokens out of the first `limit` tokens (0: all), `batch` of them at a time. The last window may be
-/// shorter, and is then a batch of its own. Throws Error for senseless sizes and for fewer than two tokens.
+/// shorter, and is then a batch of its own. Of a corpus with scores (Corpus::scored) windows are packed rows of whole documents
+/// and only scored tokens are targets. Throws Error for senseless sizes and for fewer than two tokens.
 std::vector<WindowBatch> cut_windows(const Corpus& corpus, std::int64_t length, std::int64_t limit, std::int64_t batch);
 
 }  // namespace hedgehog

@@ -178,5 +178,33 @@ TEST(Controls, AreUndoneWhenAMeasurementThrows) {
   EXPECT_EQ(model.control, AttentionControl::kNone);
 }
 
+TEST(Perplexity, OfACorpusWithScoresIsThatOfItsScoredTokensAlone) {
+  Corpus corpus = random_corpus(60, {0, 17, 31, 38});
+  for (int i = 0; i < 60; ++i) corpus.scored.push_back(i % 5 >= 3);
+  Decoder model = tiny_model(hybrid()), teacher = tiny_model();
+  Plain sums;
+  const std::vector<std::int64_t> borders = {0, 17, 31, 38, 60};
+  for (std::size_t document = 0; document < 4; ++document) {
+    const std::int64_t begin = borders[document], length = borders[document + 1] - begin;
+    const at::Tensor q = plain_log_probabilities(model, corpus, begin, length);
+    const at::Tensor p = plain_log_probabilities(teacher, corpus, begin, length);
+    for (std::int64_t t = 0; t + 1 < length; ++t) {
+      if (corpus.scored[begin + t + 1] == 0) continue;
+      const std::int64_t next = corpus.tokens[begin + t + 1];
+      sums.loss -= q[t][next].item<double>();
+      sums.kl += (p[t].exp() * (p[t] - q[t])).sum().item<double>();
+      ++sums.tokens;
+    }
+  }
+  Progress silent;
+  PerplexityConfig config;
+  config.window = 40;
+  config.batch = 2;
+  const Perplexity result = perplexity(model, corpus, config, silent, &teacher);
+  EXPECT_EQ(result.tokens, sums.tokens);
+  EXPECT_NEAR(std::log(result.perplexity), sums.loss / sums.tokens, 1e-5);
+  EXPECT_NEAR(*result.kl_to_softmax, sums.kl / sums.tokens, 1e-5);
+}
+
 }  // namespace
 }  // namespace hedgehog
