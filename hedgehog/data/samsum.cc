@@ -2,6 +2,7 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/data/json_lines.h"
+#include "hedgehog/data/text_file.h"
 
 #include <unordered_set>
 
@@ -21,6 +22,14 @@ std::vector<Dialogue> read_samsum(const std::filesystem::path& path) {
   });
   check(!dialogues.empty(), "{}: holds no dialogues", path.string());
   return dialogues;
+}
+
+std::filesystem::path samsum_file(const std::filesystem::path& folder, const std::string& part) {
+  const auto found = plain_or_packed(folder / (part + ".jsonl"));
+  check(found.has_value(),
+        "{}: holds no {}.jsonl or {}.jsonl.zst; expected the folder with SAMSum's train, validation and test", folder.string(),
+        part, part);
+  return *found;
 }
 
 }  // namespace hedgehog

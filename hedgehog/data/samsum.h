@@ -17,4 +17,7 @@ struct Dialogue {
 /// is no such object, an empty dialogue or summary, an id that was there before, and for a file without dialogues.
 std::vector<Dialogue> read_samsum(const std::filesystem::path& path);
 
+/// `part`.jsonl, or the same with .zst, of a folder: "train", "validation" or "test". Throws Error if it is not there.
+std::filesystem::path samsum_file(const std::filesystem::path& folder, const std::string& part);
+
 }  // namespace hedgehog
