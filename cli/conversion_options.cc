@@ -155,6 +155,35 @@ Corpus training_text(const ConversionOptions& options, const ConversionJob& job,
   return self_text(job.loaded.model, *job.tokenizer, weights, config, folder, progress);
 }
 
+/// The task's texts: examples to train on, and others to measure on.
+void open_task(const ConversionOptions& options, ConversionJob& job) {
+  check(options.data.size() == 1 && options.data.front() != "self", "--task {}: expected one --data, the folder with its files",
+        options.task.name);
+  check(options.evaluation_data.empty(), "--task {}: is measured on its validation part; leave out --eval-data",
+        options.task.name);
+  const auto read = [&](const char* part, std::int64_t count, std::int64_t limit) {
+    return read_summary_task(options.task, options.data.front(), part, *job.tokenizer, count, limit).corpus;
+  };
+  job.training = read("train", options.task.examples, 0);
+  job.evaluation = read("validation", 0, options.evaluation_tokens);
+  job.perplexity.window = options.task.lengths.example;
+}
+
+void open_text(const ConversionOptions& options, ConversionJob& job, Progress& progress) {
+  Corpus text = training_text(options, job, progress);
+  if (options.evaluation_data.empty()) {
+    HeldOut parts = hold_out_end(text, 0.05, options.evaluation_tokens > 0 ? options.evaluation_tokens : kMost);
+    job.training = std::move(parts.training);
+    job.evaluation = std::move(parts.evaluation);
+  } else {
+    job.training = std::move(text);
+    job.evaluation = read_text(options, job.loaded, *job.tokenizer, options.evaluation_data, options.evaluation_tokens);
+  }
+  const std::int64_t there = std::ssize(job.evaluation.tokens);
+  check(there >= 2, "{}: too short to measure on", job.evaluation.description);
+  job.perplexity.window = std::min(job.perplexity.window, there);
+}
+
 }  // namespace
 
 ConversionOptions::ConversionOptions() {
@@ -174,6 +203,7 @@ void add_conversion_options(CLI::App& verb, ConversionOptions& options) {
   add_count(verb, "--save-every", options.save_every, 0, "steps between saved states, 0: by time only", "Options");
   add_factor(verb, "--save-minutes", options.save_minutes, "minutes between saved states", "Options");
   add_data_options(verb, options);
+  add_summary_task(verb, options.task, "to train on, the first ones, 0: all");
   add_attention_options(verb, options);
   add_distillation_options(verb, "--distill", options.distillation, options.distillation_schedule, "Distillation");
   add_distillation_options(verb, "--distill2", options.distillation2, options.distillation2_schedule,
@@ -217,18 +247,7 @@ ConversionJob open_job(const ConversionOptions& options, Progress& progress) {
   job.converted = has_linear_part(job.loaded.model);
   job.tokenizer = make_tokenizer(job.loaded.checkpoint.tokenizer);
   job.base_sha256 = checkpoint_sha256(job.loaded.checkpoint.path);
-  Corpus text = training_text(options, job, progress);
-  if (options.evaluation_data.empty()) {
-    HeldOut parts = hold_out_end(text, 0.05, options.evaluation_tokens > 0 ? options.evaluation_tokens : kMost);
-    job.training = std::move(parts.training);
-    job.evaluation = std::move(parts.evaluation);
-  } else {
-    job.training = std::move(text);
-    job.evaluation = read_text(options, job.loaded, *job.tokenizer, options.evaluation_data, options.evaluation_tokens);
-  }
-  const std::int64_t there = std::ssize(job.evaluation.tokens);
-  check(there >= 2, "{}: too short to measure on", job.evaluation.description);
-  job.perplexity.window = std::min(job.perplexity.window, there);
+  options.task.given() ? open_task(options, job) : open_text(options, job, progress);
   return job;
 }
 

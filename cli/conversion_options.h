@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/command.h"
+#include "cli/summary_task.h"
 #include "hedgehog/data/corpus.h"
 #include "hedgehog/evaluation/perplexity.h"
 #include "hedgehog/models/adapter.h"
@@ -27,7 +28,8 @@ struct ConversionOptions {
   std::string model;
   std::filesystem::path output;
 
-  std::vector<std::string> data;  // paths, or "self"
+  std::vector<std::string> data;  // paths, or "self"; with a task its folder
+  SummaryTask task;
   std::int64_t self_tokens = 131072, self_length = 512;
   std::vector<std::string> evaluation_data;
   std::int64_t evaluation_tokens = 8192;
@@ -65,7 +67,8 @@ struct ConversionJob {
   PerplexityConfig perplexity;  // fitted to the text that there is
 };
 
-/// Loads the model and the text: --data or the model's own, and --eval-data or the held-out end of it.
+/// Loads the model and the text: --data or the model's own, and --eval-data or the held-out end of it. Of a task its training
+/// and validation parts.
 ConversionJob open_job(const ConversionOptions& options, Progress& progress);
 
 TrainingRun training_run(const ConversionOptions& options, const ConversionConfig& config, const ConversionJob& job,

@@ -1,18 +1,23 @@
-// hedgehog eval MODEL: perplexity, divergence from softmax, and the controls.
+// hedgehog eval MODEL: perplexity, divergence from softmax, and the controls; with a task also the summaries that it writes.
 #include "cli/command.h"
 #include "cli/model_data.h"
+#include "cli/summary_task.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/evaluation/perplexity.h"
+#include "hedgehog/evaluation/summary_score.h"
 
 #include <chrono>
 
 namespace hedgehog::cli {
 namespace {
 
+constexpr std::size_t kShown = 5;  // summaries that --json shows
+
 struct EvalOptions {
   CommonOptions common;
   std::string model, teacher;
   std::vector<std::filesystem::path> data;
+  SummaryTask task;
   PerplexityConfig perplexity;
   bool controls = false, no_teacher = false;
 };
@@ -47,20 +52,72 @@ void print_table(const Perplexity& result, const std::optional<Controls>& contro
   }
 }
 
-void run_eval(const EvalOptions& options) {
+void print_summaries(const SummaryScore& score) {
+  const auto line = [](const char* name, const MeanInterval& value) {
+    fmt::print("{:<36}{:>12.4f}", name, value.mean);
+    if (value.half_width) fmt::print(" ± {:.4f}", *value.half_width);
+    fmt::print("\n");
+  };
+  line("ROUGE-1", score.rouge1);
+  line("ROUGE-2", score.rouge2);
+  line("ROUGE-L", score.rouge_l);
+  fmt::print("{:<36}{:>12.1f}\n", "tokens a summary", score.tokens);
+  fmt::print("{:<36}{:>11.2f}%\n", "ended by the model", score.ended * 100);
+}
+
+nlohmann::json to_json(const SummaryScore& score, const std::vector<SummaryExample>& examples) {
+  nlohmann::json json = {{"examples", score.rouge1.count},
+                         {"ended", score.ended},
+                         {"tokens_a_summary", score.tokens},
+                         {"prompt_tokens_per_second", score.prompt_tokens_per_second},
+                         {"tokens_per_second", score.tokens_per_second}};
+  const auto put = [&](const char* name, const MeanInterval& value) {
+    json[name] = value.mean;
+    if (value.half_width) json["half_interval"][name] = *value.half_width;
+  };
+  put("rouge1", score.rouge1);
+  put("rouge2", score.rouge2);
+  put("rougeL", score.rouge_l);
+  for (std::size_t i = 0; i < examples.size() && i < kShown; ++i) {
+    json["first"].push_back({{"summary", examples[i].text}, {"written", score.written[i]}});
+  }
+  return json;
+}
+
+SummaryExamples task_examples(const EvalOptions& options, const Tokenizer& tokenizer) {
+  check(options.data.size() == 1, "--task {}: expected one --data, the folder with its files", options.task.name);
+  return read_summary_task(options.task, options.data.front(), "test", tokenizer, options.task.examples, 0);
+}
+
+void run_eval(EvalOptions options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
   check(!options.controls || has_linear_part(loaded.model),
         "--controls: {} has softmax attention only; there is no part to leave out", options.model);
-  const Corpus corpus = measured_corpus(loaded, options.data, options.perplexity.limit_tokens);
+  SummaryExamples task;
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(loaded.checkpoint.tokenizer);
+  if (options.task.given()) {
+    task = task_examples(options, *tokenizer);
+    options.perplexity.window = options.task.lengths.example;
+  }
+  const Corpus corpus =
+      options.task.given() ? task.corpus : measured_corpus(loaded, options.data, options.perplexity.limit_tokens);
   const std::unique_ptr<Progress> progress = make_progress();
   const std::optional<Decoder> teacher = load_teacher(options, loaded, *progress);
 
   const Perplexity result = perplexity(loaded.model, corpus, options.perplexity, *progress, teacher ? &*teacher : nullptr);
   std::optional<Controls> removed;
   if (options.controls) removed = controls(loaded.model, corpus, options.perplexity, *progress);
-  if (!options.common.json) return print_table(result, removed);
+  std::optional<SummaryScore> summaries;
+  if (options.task.given()) {
+    summaries = summary_score(loaded.model, *tokenizer, task.examples, options.task.lengths.summary, *progress);
+  }
+  if (!options.common.json) {
+    print_table(result, removed);
+    if (summaries) print_summaries(*summaries);
+    return;
+  }
 
   nlohmann::json fields = {{"perplexity", result.perplexity},
                            {"tokens", result.tokens},
@@ -76,6 +133,7 @@ void run_eval(const EvalOptions& options) {
                           {"window_removed", removed->window_removed},
                           {"no_attention", removed->no_attention}};
   }
+  if (summaries) fields.update(to_json(*summaries, task.examples));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   print_json("eval", options.model, options.common, seconds, fields);
 }
@@ -88,7 +146,10 @@ void add_eval(CLI::App& program) {
   verb->add_option("model", options->model, "a checkpoint, an adapter or an exported directory")
       ->required()
       ->type_name("MODEL");
-  verb->add_option("--data", options->data, "text files, JSON lines or folders")->required()->type_name("FILE...");
+  verb->add_option("--data", options->data, "text files, JSON lines or folders; with --task its folder")
+      ->required()
+      ->type_name("FILE...");
+  add_summary_task(*verb, options->task, "to measure on, the test part's first ones, 0: all");
   verb->add_option("--eval-window", options->perplexity.window, "tokens of a window; all but its first are scored")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24))
       ->capture_default_str();

@@ -15,6 +15,7 @@ struct InspectOptions {
   std::string model;
   std::vector<std::filesystem::path> data;
   std::int64_t sequences = 4, length = 512;
+  bool join = false;
 };
 
 struct Column {
@@ -75,7 +76,8 @@ void run_inspect(const InspectOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
   const LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
-  const Corpus corpus = measured_corpus(loaded, options.data, options.sequences * options.length);
+  Corpus corpus = measured_corpus(loaded, options.data, options.sequences * options.length);
+  if (options.join) corpus.document_starts.resize(1);
   const std::unique_ptr<Progress> progress = make_progress();
   const std::vector<HeadFidelity> heads = fidelity(loaded.model, corpus, options.sequences, options.length, *progress);
   if (!options.common.json) return print_table(heads);
@@ -99,6 +101,7 @@ void add_inspect(CLI::App& program) {
   verb->add_option("--length", options->length, "tokens of a window")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24))
       ->capture_default_str();
+  verb->add_flag("--join", options->join, "take all texts as one, so that windows longer than a text are full");
   add_common_options(*verb, options->common);
   verb->callback([options] { run_inspect(*options); });
 }

@@ -147,6 +147,19 @@ TEST_F(Journey, TablesAreForPeopleAndProgressGoesToStandardError) {
   EXPECT_NE(terminal.find("perplexity "), std::string::npos) << terminal;
 }
 
+TEST_F(Journey, JoinedTextsFillAWindow) {
+  std::string lines;
+  for (int i = 0; i < 20; ++i) lines += json{{"text", simple_text(4 + i % 3)}}.dump() + "\n";
+  const std::string texts = folder_.write("texts.jsonl", lines), linear = folder_ / "linear";
+  run_json({"convert", model_, "--data", text_, "--attention", "linear", "--distill-tokens", "0", "--finetune", "none",
+            "--contexts", "8", "-o", linear});
+  const std::vector<std::string> windows = {"inspect", linear, "--data", texts, "--length", "64", "--sequences", "4"};
+  auto joined = windows;
+  joined.push_back("--join");
+  // A row that sees more keys spreads its weight over more of them.
+  EXPECT_GT(run_json(joined)["means"]["entropy_softmax"], 1.2 * run_json(windows)["means"]["entropy_softmax"].get<double>());
+}
+
 TEST_F(Journey, ControlsOfASoftmaxModelAreAnError) {
   const Outcome outcome = run_program({"eval", model_, "--data", text_, "--controls"});
   EXPECT_EQ(outcome.status, 1);

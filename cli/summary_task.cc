@@ -1,0 +1,34 @@
+#include "cli/summary_task.h"
+
+namespace hedgehog::cli {
+
+void add_summary_task(CLI::App& verb, SummaryTask& task, const std::string& examples) {
+  const std::string group = "Task";
+  const CLI::Validator least = CLI::Range(std::int64_t{2}, std::int64_t{1} << 24).description("");
+  verb.add_option("--task", task.name, "samsum: --data is its folder, and only the summaries' tokens count")
+      ->check(CLI::IsMember({"samsum"}))
+      ->group(group);
+  verb.add_option("--examples", task.examples, examples)
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  verb.add_option("--task-length", task.lengths.example, "most tokens of an example; longer dialogues lose their end")
+      ->check(least)
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+  verb.add_option("--summary-tokens", task.lengths.summary, "of these for the summary, most")
+      ->check(least)
+      ->type_name("N")
+      ->capture_default_str()
+      ->group(group);
+}
+
+SummaryExamples read_summary_task(const SummaryTask& task, const std::filesystem::path& folder, const std::string& part,
+                                  const Tokenizer& tokenizer, std::int64_t count, std::int64_t limit_tokens) {
+  const std::filesystem::path file = samsum_file(folder, part);
+  return summary_examples(read_samsum(file), tokenizer, task.lengths, count, limit_tokens, file.string());
+}
+
+}  // namespace hedgehog::cli
