@@ -136,7 +136,7 @@ void train_language(const TrainOptions& options) {
   train.schedule = options.training.schedule;
   const std::int64_t tokens_a_step = train.batch * train.length, steps = (train.tokens + tokens_a_step - 1) / tokens_a_step;
   train.warmup = std::llround(options.training.warmup * static_cast<double>(steps));
-  language.data = {options.task.data};
+  if (!options.task.data.empty()) language.data = {options.task.data};
   train_language_model(
       {options.model, options.output, options.attention_config, options.keep_softmax, options.resume, options.save_minutes},
       language, options.common);

@@ -60,8 +60,7 @@ void train_language_model(const LanguageJob& job, LanguageOptions options, const
   check(fs::path(job.model).extension() == ".json",
         "{}: a language model is trained from a config.json; 'hedgehog finetune' trains one that is there", job.model);
   check(options.training.tokens > 0, "--tokens: how many to train on?");
-  check(!options.data.empty() && !options.evaluation_data.empty(),
-        "--data and --eval-data: text to train and to measure on is needed");
+  check(!options.data.empty(), "--data: which text to train on?");
   const std::unique_ptr<Progress> progress = make_progress();
   const TokenizerSource source = options.tokenizer == "bytes" ? byte_tokenizer() : open_checkpoint(options.tokenizer).tokenizer;
   const auto tokenizer = make_tokenizer(source);

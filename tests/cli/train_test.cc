@@ -84,6 +84,10 @@ TEST(Train, ALanguageModelFromScratch) {
   EXPECT_NEAR(measured["perplexity"].get<double>(), perplexity, 1e-3 * perplexity);
   const json written = parsed(run_program({"generate", folder / "lm", "--prompt", "the", "--max-tokens", "5", "--json"}));
   EXPECT_EQ(written["tokens"], 5);
+  // Without a text to measure on it is the last tenth of the one that is there.
+  const json held_out = parsed(run_program({"train", config, "--data", text, "-o", folder / "held_out", "--tokens", "64",
+                                            "--length", "32", "--batch", "1", "--eval-window", "32", "--json"}));
+  EXPECT_GT(held_out["tokens"].get<std::int64_t>(), 300);
 }
 
 TEST(Train, WrongUsageSaysWhatToDo) {
@@ -96,6 +100,7 @@ TEST(Train, WrongUsageSaysWhatToDo) {
     EXPECT_EQ(outcome.out, "");
     return outcome.err;
   };
+  EXPECT_NE(message({"--tokens", "64"}).find("--data: which text"), std::string::npos);
   EXPECT_NE(message({"--task", "porcupine"}).find("recall"), std::string::npos) << "lists the known";
   EXPECT_NE(message({"--task", "cola", "--data", folder / "none"}).find("tokenizer"), std::string::npos);
   EXPECT_NE(message({"--task", "text", "--data", folder / "none"}).find("train.jsonl"), std::string::npos);
