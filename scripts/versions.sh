@@ -42,6 +42,9 @@ scikit_learn_version=1.9.1
 rouge_score_version=0.1.2
 nltk_version=3.10.4
 
+# Draws the experiments' learning curves: `scripts/setup plots`.
+matplotlib_version=3.11.2
+
 # Opponents that are compiled on this machine, out of their source packages: `benchmarks/setup causal_product`, `… llama_cpp`.
 fast_transformers_version=0.4.0
 fast_transformers_sha256=d1826bc31b9dfbcd018998b897667e89fc6566bd3f8c424cda9f0943544f7e90
