@@ -4,6 +4,7 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/decoder_layer.h"
 #include "hedgehog/models/gpt2.h"
+#include "hedgehog/models/json_fields.h"
 #include "hedgehog/models/layer_attention.h"
 #include "hedgehog/models/llama.h"
 #include "hedgehog/models/recompute.h"
@@ -14,9 +15,6 @@
 
 namespace hedgehog {
 namespace {
-
-// GPT-2's standard deviation of a new matrix.
-constexpr double kInitialDeviation = 0.02;
 
 void visit_norm(const std::string& name, Norm& norm, std::int64_t dim, bool bias, const WeightVisitor& visit) {
   visit(name + ".weight", norm.weight, {dim});
@@ -85,7 +83,9 @@ std::optional<RotaryTable> table_for(const DecoderConfig& config, const at::Tens
 
 DecoderConfig decoder_config(const nlohmann::json& config) {
   const auto type = config.find("model_type");
-  return type != config.end() && *type == "gpt2" ? gpt2_config(config) : llama_config(config);
+  DecoderConfig result = type != config.end() && *type == "gpt2" ? gpt2_config(config) : llama_config(config);
+  result.initializer_deviation = JsonFields(config, "config.json").number_or("initializer_range", 0.02, 0, 100);
+  return result;
 }
 
 std::shared_ptr<const TensorSource> decoder_tensors(const Checkpoint& checkpoint) {
@@ -120,7 +120,7 @@ Decoder::Decoder(const Checkpoint& checkpoint, at::ScalarType dtype) : config_(d
 Decoder::Decoder(const DecoderConfig& config, std::uint64_t seed) : config_(config) {
   if (config_.windows.empty()) config_.windows.assign(static_cast<std::size_t>(config_.layers), 0);
   make_layers();
-  visit_weights(weight_maker(seed, kInitialDeviation, at::kFloat));
+  visit_weights(weight_maker(seed, config_.initializer_deviation, at::kFloat));
   const double ending = 1 / std::sqrt(2.0 * static_cast<double>(config_.layers));
   for (DecoderLayer& layer : layers_) {
     layer.o.weight.mul_(ending);

@@ -29,7 +29,8 @@ struct DecoderConfig {
   bool layer_norm = false;          // LayerNorm with bias in place of RMSNorm
   std::string activation = "silu";  // "silu": the gated MLP down(silu(gate) · up); all others: down(activation(up))
   bool qkv_bias = false, output_bias = false, mlp_bias = false, qk_norm = false, tied_embeddings = false;
-  std::vector<std::int64_t> windows;  // per layer, 0: full attention (Mistral, Qwen2's max_window_layers)
+  double initializer_deviation = 0.02;  // of new matrices
+  std::vector<std::int64_t> windows;    // per layer, 0: full attention (Mistral, Qwen2's max_window_layers)
 };
 
 /// config.json of a family that is known. Throws Error that names the key for a model_type, activation or rope_type that is
@@ -56,8 +57,8 @@ class Decoder {
   /// Loads and checks every tensor. Weights in `dtype` (fp32 or bf16), no gradients. Softmax attention everywhere.
   /// Throws Error for a missing tensor or a wrong shape, naming it and the file.
   Decoder(const Checkpoint& checkpoint, at::ScalarType dtype = at::kFloat);
-  /// A model to be trained from scratch, fp32: matrices N(0, 0.02²), those that end a residual branch by 1/√(2 · layers) of
-  /// that (GPT-2's way), biases 0, norms 1.
+  /// A model to be trained from scratch, fp32: matrices N(0, initializer_deviation²), those that end a residual branch by 1/√(2
+  /// · layers) of that (GPT-2's way), biases 0, norms 1.
   Decoder(const DecoderConfig& config, std::uint64_t seed);
 
   /// tokens: int64 [batch, length]; segment_start as in AttentionInput, positions restart in each document. Returns the final

@@ -214,7 +214,9 @@ TEST(DecoderTest, Gpt2sDamagedFilesAreNamed) {
 
 TEST(DecoderTest, FromScratchIsTheSameForASeed) {
   for (const char* name : {"llama", "gpt2"}) {
-    const DecoderConfig config = decoder_config(open_checkpoint(fixture(name)).config);
+    nlohmann::json json = open_checkpoint(fixture(name)).config;
+    json["initializer_range"] = 0.02;
+    const DecoderConfig config = decoder_config(json);
     Decoder one(config, 3), same(config, 3), other(config, 4);
     const auto tokens = testing::random_tokens({2, 20}, config.vocabulary, 1);
     const at::NoGradGuard no_gradients;
@@ -222,6 +224,9 @@ TEST(DecoderTest, FromScratchIsTheSameForASeed) {
     EXPECT_GT(relative_difference(other.forward(tokens), one.forward(tokens)), 0.1);
     // Untrained it knows nothing: all tokens are about as likely.
     EXPECT_NEAR((-one.logits(one.forward(tokens)).log_softmax(-1)).mean().item<double>(), std::log(97.0), 0.1);
+    json["initializer_range"] = 0.1;
+    Decoder wide(decoder_config(json), 3);
+    EXPECT_NEAR(wide.weights().front().second->std().item<double>(), 0.1, 0.01);
   }
 }
 
