@@ -96,8 +96,9 @@ void run_eval(EvalOptions options) {
   check(!options.controls || has_linear_part(loaded.model),
         "--controls: {} has softmax attention only; there is no part to leave out", options.model);
   SummaryExamples task;
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(loaded.checkpoint.tokenizer);
+  std::unique_ptr<Tokenizer> tokenizer;  // for the task; measured_corpus() makes its own
   if (options.task.given()) {
+    tokenizer = make_tokenizer(loaded.checkpoint.tokenizer);
     task = task_examples(options, *tokenizer);
     options.perplexity.window = options.task.lengths.example;
   }
