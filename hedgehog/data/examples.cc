@@ -33,13 +33,6 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span(values));
 }
 
-std::string sha256_of(const GrayImages& images) {
-  Sha256 hash;
-  hash.update(bytes_of(images.pixels));
-  hash.update(bytes_of(images.labels));
-  return hash.hexadecimal();
-}
-
 // [batch, length] to [batch, 1 + length].
 at::Tensor behind(std::int64_t first_token, const at::Tensor& ids) {
   return at::cat({at::full({ids.size(0), 1}, first_token, ids.options()), ids}, 1);
@@ -138,6 +131,13 @@ std::string SequenceExamples::sha256() const {
   return hash.hexadecimal();
 }
 
+std::string GrayImageExamples::sha256() const {
+  Sha256 hash;
+  hash.update(bytes_of(images_.pixels));
+  hash.update(bytes_of(images_.labels));
+  return hash.hexadecimal();
+}
+
 ExampleBatch PixelExamples::batch(std::span<const std::int64_t> rows) const {
   ExampleBatch result;
   result.input.tokens = behind(first_token_, pixel_ids(images_, rows));
@@ -145,19 +145,11 @@ ExampleBatch PixelExamples::batch(std::span<const std::int64_t> rows) const {
   return result;
 }
 
-std::string PixelExamples::sha256() const {
-  return sha256_of(images_);
-}
-
 ExampleBatch ImageExamples::batch(std::span<const std::int64_t> rows) const {
   ExampleBatch result;
   result.input.images = (pixel_images(images_, rows) - mean_) / deviation_;
   result.labels = image_labels(images_, rows);
   return result;
-}
-
-std::string ImageExamples::sha256() const {
-  return sha256_of(images_);
 }
 
 ExampleOrder::ExampleOrder(std::vector<std::int64_t> lengths, std::int64_t batch, std::uint64_t seed)

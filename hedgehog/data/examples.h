@@ -74,34 +74,38 @@ class SequenceExamples : public Examples {
   std::int64_t longest_, first_token_;
 };
 
-/// Gray images as sequences of pixels behind `first_token`.
-class PixelExamples : public Examples {
+/// What is the same however gray images are read.
+class GrayImageExamples : public Examples {
  public:
-  PixelExamples(GrayImages images, std::int64_t first_token) : images_(std::move(images)), first_token_(first_token) {}
-
   std::int64_t size() const override { return images_.count(); }
-  ExampleBatch batch(std::span<const std::int64_t> rows) const override;
   std::vector<double> labels() const override { return {images_.labels.begin(), images_.labels.end()}; }
   std::string sha256() const override;
 
- private:
+ protected:
+  explicit GrayImageExamples(GrayImages images) : images_(std::move(images)) {}
+
   GrayImages images_;
+};
+
+/// Gray images as sequences of pixels behind `first_token`.
+class PixelExamples : public GrayImageExamples {
+ public:
+  PixelExamples(GrayImages images, std::int64_t first_token)
+      : GrayImageExamples(std::move(images)), first_token_(first_token) {}
+  ExampleBatch batch(std::span<const std::int64_t> rows) const override;
+
+ private:
   std::int64_t first_token_;
 };
 
 /// Gray images as such, given to the model as (value / 255 − mean) / deviation.
-class ImageExamples : public Examples {
+class ImageExamples : public GrayImageExamples {
  public:
   ImageExamples(GrayImages images, double mean, double deviation)
-      : images_(std::move(images)), mean_(mean), deviation_(deviation) {}
-
-  std::int64_t size() const override { return images_.count(); }
+      : GrayImageExamples(std::move(images)), mean_(mean), deviation_(deviation) {}
   ExampleBatch batch(std::span<const std::int64_t> rows) const override;
-  std::vector<double> labels() const override { return {images_.labels.begin(), images_.labels.end()}; }
-  std::string sha256() const override;
 
  private:
-  GrayImages images_;
   double mean_, deviation_;
 };
 
