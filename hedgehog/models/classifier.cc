@@ -138,10 +138,8 @@ std::unique_ptr<Classifier> load_classifier(const Checkpoint& checkpoint, std::i
     Vit model(checkpoint);
     resize(model, config, labels, seed);
     result = std::make_unique<EncoderClassifier<Vit>>(std::move(model), config);
-  } else if (type == "gpt2") {
-    result = std::make_unique<DecoderClassifier>(Decoder(checkpoint), config);
   } else {
-    fail("{}: \"model_type\" is \"{}\"; a task's model is bert, vit, deit or gpt2", checkpoint.path.string(), type);
+    result = std::make_unique<DecoderClassifier>(Decoder(checkpoint), config);
   }
   if (!config.contains("hedgehog")) return result;
   const std::string where = (checkpoint.path / "config.json").string() + ": hedgehog";
@@ -165,7 +163,6 @@ std::unique_ptr<Classifier> make_classifier(const json& config, std::uint64_t se
     return std::make_unique<EncoderClassifier<Bert>>(Bert(bert, seed), config);
   }
   if (type == "vit" || type == "deit") return std::make_unique<EncoderClassifier<Vit>>(Vit(vit_config(config), seed), config);
-  check(type == "gpt2", "config.json: a task's model is bert, vit, deit or gpt2, found \"{}\"", type);
   return std::make_unique<DecoderClassifier>(Decoder(decoder_config(config), seed), config);
 }
 

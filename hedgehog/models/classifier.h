@@ -60,7 +60,7 @@ class Classifier {
 /// anew from `seed`. Throws Error for another model_type.
 std::unique_ptr<Classifier> load_classifier(const Checkpoint& checkpoint, std::int64_t labels, std::uint64_t seed);
 
-/// A model to be trained from scratch, as `config`, a config.json, says; also "gpt2", whose labels are its vocabulary.
+/// A model to be trained from scratch, as `config`, a config.json, says; also a decoder's, whose labels are its vocabulary.
 std::unique_ptr<Classifier> make_classifier(const nlohmann::json& config, std::uint64_t seed);
 
 /// A Hugging Face directory: config.json, with the attention under "hedgehog", and model.safetensors, with the attention's

@@ -57,8 +57,8 @@ class Decoder {
   /// Loads and checks every tensor. Weights in `dtype` (fp32 or bf16), no gradients. Softmax attention everywhere.
   /// Throws Error for a missing tensor or a wrong shape, naming it and the file.
   Decoder(const Checkpoint& checkpoint, at::ScalarType dtype = at::kFloat);
-  /// A model to be trained from scratch, fp32: matrices N(0, initializer_deviation²), those that end a residual branch by 1/√(2
-  /// · layers) of that (GPT-2's way), biases 0, norms 1.
+  /// A model to be trained from scratch, fp32: matrices N(0, initializer_deviation²), GPT-2's that end a residual branch 1/√(2
+  /// · layers) of that, biases 0, norms 1.
   Decoder(const DecoderConfig& config, std::uint64_t seed);
 
   /// tokens: int64 [batch, length]; segment_start as in AttentionInput, positions restart in each document. Returns the final
