@@ -195,7 +195,7 @@ void run_train(TrainOptions options) {
 void add_train(CLI::App& program) {
   auto options = std::make_shared<TrainOptions>();
   CLI::App* verb = program.add_subcommand("train", "Train a model from scratch, or finetune or convert one on a task");
-  verb->add_option("model", options->model, "a BERT, ViT or GPT-2 checkpoint, or a config.json to train from scratch")
+  verb->add_option("model", options->model, "a BERT, ViT, GPT-2 or Llama checkpoint, or a config.json to train from scratch")
       ->required()
       ->type_name("MODEL");
   verb->add_option("-o,--output", options->output, "where the model goes")->required()->type_name("DIR");
