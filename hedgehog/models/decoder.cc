@@ -10,6 +10,7 @@
 #include "hedgehog/models/recompute.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 
