@@ -28,8 +28,8 @@ const Variant& variant_of(const JsonFields& fields) {
   for (const Variant& variant : kVariants) {
     if (variant.model_type == type) return variant;
   }
-  fail("{}: \"model_type\" should be llama, mistral, qwen2, qwen3 or gpt2, found {}", fields.where(),
-       brief(fields.value()["model_type"]));
+  fail("{}: \"model_type\" should be llama, mistral, qwen2, qwen3, gpt2 (hedgehog train: also bert, vit, deit), found {}",
+       fields.where(), brief(fields.value()["model_type"]));
 }
 
 void read_yarn(const JsonFields& scaling, RotaryConfig& rotary) {
