@@ -122,12 +122,13 @@ Decoder::Decoder(const DecoderConfig& config, std::uint64_t seed) : config_(conf
   if (config_.windows.empty()) config_.windows.assign(static_cast<std::size_t>(config_.layers), 0);
   make_layers();
   visit_weights(weight_maker(seed, config_.initializer_deviation, at::kFloat));
-  if (!config_.learned_positions) return;
-  // GPT-2's last matrices of a branch begin smaller (its report, section 2.3); Llama's do not.
-  const double ending = 1 / std::sqrt(2.0 * static_cast<double>(config_.layers));
-  for (DecoderLayer& layer : layers_) {
-    layer.o.weight.mul_(ending);
-    layer.down.weight.mul_(ending);
+  if (config_.learned_positions) {
+    // GPT-2's last matrices of a branch begin smaller (its report, section 2.3); Llama's do not.
+    const double ending = 1 / std::sqrt(2.0 * static_cast<double>(config_.layers));
+    for (DecoderLayer& layer : layers_) {
+      layer.o.weight.mul_(ending);
+      layer.down.weight.mul_(ending);
+    }
   }
 }
 

@@ -21,24 +21,29 @@ struct Family {
   std::int64_t labels;
 };
 
+constexpr std::int64_t kVocabulary = 50;  // and a decoder's labels
+
 std::vector<Family> families() {
   ClassifierInput texts, images, tokens;
-  texts.tokens = random_tokens({3, 12}, 50, 1);
+  texts.tokens = random_tokens({3, 12}, kVocabulary, 1);
   texts.token_types = random_tokens({3, 12}, 2, 2);
   texts.key_count = at::tensor({12, 5, 9}, at::kInt);
   images.images = random_normal({3, 1, 8, 8}, 3);
-  tokens.tokens = random_tokens({3, 12}, 50, 4);
+  tokens.tokens = random_tokens({3, 12}, kVocabulary, 4);
   tokens.key_count = texts.key_count;
   const json encoder = {{"hidden_size", 32},       {"num_hidden_layers", 2}, {"num_attention_heads", 4},
                         {"intermediate_size", 48}, {"num_labels", 3},        {"initializer_range", 0.3}};
   json bert = encoder, vit = encoder;
-  bert.update({{"model_type", "bert"}, {"vocab_size", 50}, {"max_position_embeddings", 16}});
+  bert.update({{"model_type", "bert"}, {"vocab_size", kVocabulary}, {"max_position_embeddings", 16}});
   vit.update({{"model_type", "vit"}, {"image_size", 8}, {"patch_size", 4}, {"num_channels", 1}});
-  const json gpt2 = {{"model_type", "gpt2"}, {"vocab_size", 50}, {"n_embd", 32},
-                     {"n_layer", 2},         {"n_head", 4},      {"n_positions", 16}};
+  const json gpt2 = {{"model_type", "gpt2"}, {"vocab_size", kVocabulary}, {"n_embd", 32}, {"n_layer", 2},
+                     {"n_head", 4},          {"n_positions", 16}};
   json llama = encoder;
-  llama.update({{"model_type", "llama"}, {"vocab_size", 50}, {"rms_norm_eps", 1e-5}, {"tie_word_embeddings", true}});
-  return {{"bert", bert, texts, 3}, {"vit", vit, images, 3}, {"gpt2", gpt2, tokens, 50}, {"llama", llama, tokens, 50}};
+  llama.update({{"model_type", "llama"}, {"vocab_size", kVocabulary}, {"rms_norm_eps", 1e-5}, {"tie_word_embeddings", true}});
+  return {{"bert", bert, texts, 3},
+          {"vit", vit, images, 3},
+          {"gpt2", gpt2, tokens, kVocabulary},
+          {"llama", llama, tokens, kVocabulary}};
 }
 
 void perturb(Classifier& model) {
@@ -77,7 +82,7 @@ TEST(Classifier, LabelledLogitsAreWhatTrainingCompares) {
     perturb(*model);
     const auto found = model->labelled_logits(family.input, labels);
     const auto logits = model->forward(family.input);
-    if (family.labels != 50) {
+    if (family.labels != kVocabulary) {
       EXPECT_TRUE(at::equal(found.logits, logits));
       EXPECT_TRUE(at::equal(found.labels, labels));
       continue;
