@@ -1,0 +1,156 @@
+"""The page of an experiment's results, docs/results/NAME.md, its figures as NAME.json, and the page of what was asked of all experiments."""
+import json
+import math
+import statistics
+import sys
+import tomllib
+from pathlib import Path
+
+import learning_curves
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ROOT / "docs/results"
+# Two-sided 95 % quantiles of Student's t for 1, 2, … degrees of freedom.
+T95 = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093]
+
+
+def interval(values):
+    """(mean, half of the 95 % interval); no interval for one value."""
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return mean, None
+    return mean, T95[min(len(values) - 2, len(T95) - 1)] * statistics.stdev(values) / math.sqrt(len(values))
+
+
+def written(pair, factor=1, digits=2):
+    mean, half = pair
+    return f"{mean * factor:.{digits}f}" + ("" if half is None else f" ± {half * factor:.{digits}f}")
+
+
+def pick(result, path):
+    for key in path.split("."):
+        if not isinstance(result, dict) or key not in result:
+            return None
+        result = result[key]
+    return result
+
+
+def curve_points(log, curve):
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [(line[curve["x"]], line[curve["y"]]) for line in lines if line.get("stage") == curve["stage"]]
+
+
+def draw_curves(recipe, name, task, logs):
+    """The page's line for a plot of the task's first seed; none without matplotlib."""
+    if "curve" not in recipe or not logs:
+        return []
+    if not learning_curves.available():
+        print("experiment: no curves are drawn: scripts/setup plots", file=sys.stderr)
+        return []
+    curve = recipe["curve"]
+    file = f"{name}-{task}.svg"
+    learning_curves.draw(PAGES / file, {run: curve_points(log, curve) for run, log in logs.items()}, curve["x"], curve["label"])
+    return [f"![{curve['label']} against {curve['x']}]({file})", ""]
+
+
+def cases_of(recipe, task, results):
+    """One a run: its mean, how it stands to the reference and between it and the gap's other end, in the recipe's order."""
+    metric, reference, gap = recipe["metric"], recipe.get("reference"), recipe.get("gap")
+    means = {run: statistics.fmean(pick(result, metric) for result in found) for run, found in results.items()}
+    for run, found in results.items():
+        mean, half = interval([pick(result, metric) for result in found])
+        case = {"task": task, "run": run, "metric": metric, "mean": mean, "half_interval": half, "seeds": len(found)}
+        if half is None and "interval" in recipe:
+            case["half_interval"] = pick(found[0], recipe["interval"])
+        if reference in means:
+            case["share"] = mean / means[reference]
+            if gap in means:
+                case["gap_closed"] = (means[gap] - mean) / (means[gap] - means[reference])
+        yield case
+
+
+def task_lines(recipe, task, cases, results):
+    reference, gap, columns = recipe.get("reference"), recipe.get("gap"), recipe.get("columns", {})
+    metric = recipe["metric"]
+    label = recipe.get("label", metric.rsplit(".", 1)[-1]) + (" (%)" if recipe.get("percent") else "")
+    has_share, has_gap = "share" in cases[0], "gap_closed" in cases[0]
+    titles = [label, *([f"÷ {reference}"] if has_share else []), *([f"gap to {gap} closed (%)"] if has_gap else []), *columns, "minutes", "seeds"]
+    lines = [f"## {task}", "", "| | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
+    for case in cases:
+        found = results[case["run"]]
+        row = [case["run"], written((case["mean"], case["half_interval"]), 100 if recipe.get("percent") else 1, recipe.get("digits", 2))]
+        row += [f"{case['share']:.3f}"] if has_share else []
+        row += [f"{case['gap_closed'] * 100:.1f}"] if has_gap else []
+        for title, path in columns.items():
+            values = [pick(result, path) for result in found]
+            form = {"factor": 100} if title.endswith("(%)") else {"digits": 3}
+            row.append("" if None in values else written(interval(values), **form))
+        row += [f"{statistics.fmean(result['seconds'] for result in found) / 60:.1f}", str(len(found))]
+        lines.append("| " + " | ".join(row) + " |")
+    return [*lines, ""]
+
+
+def write_page(recipe, size, name, results, logs, missing):
+    """`results`: {task: {run: [JSON of a seed]}}; `logs`: {task: {run: training log of the first seed}}."""
+    lines = [f"# {recipe['title']}", "", f"<!-- written by scripts/experiment {name} --size {size}; not to be edited -->", ""]
+    cases = []
+    for task, found in results.items():
+        here = list(cases_of(recipe, task, found))
+        lines += [*task_lines(recipe, task, here, found), *draw_curves(recipe, name, task, logs.get(task))]
+        cases += here
+    shares = {}
+    for case in cases:
+        if "share" in case:
+            shares.setdefault(case["run"], []).append(case["share"])
+    if len(recipe["tasks"]) > 1 and shares:
+        lines += [f"## Mean of ÷ {recipe['reference']}", "", "| | share | tasks |", "|---|---:|---:|",
+                  *(f"| {run} | {statistics.fmean(values):.4f} | {len(values)} |" for run, values in shares.items()), ""]
+    if recipe.get("paper", {}).get("numbers"):
+        lines += [f"The paper: {recipe['paper']['numbers']}.", ""]
+    if "notes" in recipe:
+        lines += [recipe["notes"].strip(), ""]
+    runs = [result["run"] for found in results.values() for seeds in found.values() for result in seeds if "run" in result]
+    each = lambda key: ", ".join(sorted({str(run[key]) for run in runs}))
+    circumstances = f"; the runs' commits: {each('commit')}; {each('machine')}; threads a run: {each('threads')}" if runs else ""
+    over = "seeds" + (f", or of a single seed over its {recipe['interval_over']}" if "interval_over" in recipe else "")
+    lines += [f"Mean ± half of the 95 % confidence interval over {over} (Student's t). `scripts/experiment {name} --size {size}`"
+              f"{circumstances}." + (f" **{missing} runs are missing.**" if missing else "")]
+    (PAGES / f"{name}.md").write_text("\n".join(lines) + "\n")
+    figures = {"experiment": name, "size": size, "commits": sorted({run["commit"] for run in runs}), "missing": missing, "cases": cases}
+    (PAGES / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    print(f"experiment: docs/results/{name}.md", file=sys.stderr)
+
+
+def measured(target, cases):
+    """(figure as written, whether it holds) of a recipe's target; None where a run that it needs is missing."""
+    of = {}
+    for case in cases:
+        of.setdefault(case["run"], []).append(case)
+    run, measure = target["run"], target["measure"]
+    if run not in of or any(other not in of for other in target.get("others", [])):
+        return None
+    mean = lambda name, key: statistics.fmean(case[key] for case in of[name])
+    if measure == "above":  # every one of the others
+        best = max(target["others"], key=lambda name: mean(name, "mean"))
+        return f"{mean(run, 'mean') - mean(best, 'mean'):+.4f} over {best}", mean(run, "mean") > mean(best, "mean")
+    value = mean(run, "mean") - mean(target["others"][0], "mean") if measure == "difference" else mean(run, measure)
+    holds = value >= target["at_least"] if "at_least" in target else value <= target["at_most"]
+    return f"{value:.4f}", holds
+
+
+def write_targets():
+    """docs/results/targets.md: each recipe's [[target]] beside what its page measured."""
+    lines = ["# What is asked of the experiments, and what they measured", "", "<!-- written by scripts/experiment; not to be edited -->", "",
+             "| experiment | asked | measured | holds | seeds |", "|---|---|---:|---|---:|"]
+    for path in sorted((ROOT / "recipes/experiments").glob("*.toml")):
+        recipe = tomllib.loads(path.read_text())
+        page = PAGES / f"{path.stem}.json"
+        cases = json.loads(page.read_text())["cases"] if page.exists() else []
+        for target in recipe.get("target", []):
+            found = measured(target, [case for case in cases if case["task"] in target.get("tasks", recipe["tasks"])])
+            seeds = {case["seeds"] for case in cases if case["run"] == target["run"]}
+            link = f"[{path.stem}]({path.stem}.md)" if page.exists() else path.stem
+            value, holds = (found[0], "yes" if found[1] else "**no**") if found else ("not run", "")
+            lines.append(f"| {link} | {target['text']} | {value} | {holds} | {'–'.join(map(str, sorted({min(seeds), max(seeds)}))) if found else ''} |")
+    lines += ["", "Size `small`. Scores and shares as fractions of 1."]
+    (PAGES / "targets.md").write_text("\n".join(lines) + "\n")
