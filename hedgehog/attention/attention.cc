@@ -1,5 +1,6 @@
 #include "hedgehog/attention/attention.h"
 
+#include "hedgehog/attention/direct.h"
 #include "hedgehog/attention/feature_map.h"
 #include "hedgehog/attention/running_maximum.h"
 #include "hedgehog/base/error.h"
@@ -191,6 +192,7 @@ at::Tensor Attention::forward(const AttentionInput& input, AttentionControl cont
     return at::zeros_like(input.q);
   }
   if (softmax && !config_.causal) return bidirectional_softmax(input);
+  if (short_for_features(input)) return direct_attention(featureless_input(input), map_.map->of_score);
   auto call = mapped_input(input);
   if (!softmax && control == AttentionControl::kLinearRemoved) {
     call.phi_q = call.phi_k = call.row_log_scale = call.log_gate = at::Tensor();
@@ -201,6 +203,11 @@ at::Tensor Attention::forward(const AttentionInput& input, AttentionControl cont
     call.row_log_scale = at::Tensor();
   }
   return attention_operator(call);
+}
+
+bool Attention::short_for_features(const AttentionInput& input) const {
+  return config_.kind == AttentionKind::kLinear && !config_.gate && map_.map->of_score != nullptr &&
+         input.k.size(2) < map_.map->features(dim_);
 }
 
 at::Tensor Attention::bidirectional_softmax(const AttentionInput& input) const {

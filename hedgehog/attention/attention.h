@@ -118,6 +118,7 @@ class Attention {
   at::Tensor continue_softmax(AttentionState& state, const AttentionInput& input) const;
   at::Tensor continue_linear(AttentionState& state, const AttentionInput& input) const;
   at::Tensor bidirectional_softmax(const AttentionInput& input) const;
+  bool short_for_features(const AttentionInput& input) const;  // direct.h's form is the cheaper one
   bool hybrid() const { return config_.kind == AttentionKind::kHybrid; }
 
   AttentionConfig config_;

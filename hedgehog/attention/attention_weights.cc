@@ -7,19 +7,24 @@
 
 namespace hedgehog {
 
+at::Tensor visible_keys(const OperatorInput& input, const at::Tensor& rows) {
+  const auto i = rows.view({1, 1, -1, 1}), j = at::arange(input.k.size(2), at::kLong).view({1, 1, 1, -1});
+  auto visible = input.causal ? j.le(i) : at::ones({1, 1, i.size(2), j.size(3)}, at::kBool);
+  if (input.segment_start.defined()) {
+    const auto start = input.segment_start.to(at::kLong).unsqueeze(1);  // [batch, 1, length]
+    visible = visible.logical_and(start.unsqueeze(2).eq(start.index_select(2, rows).unsqueeze(-1)));
+  }
+  if (input.key_count.defined()) visible = visible.logical_and(j.lt(input.key_count.to(at::kLong).view({-1, 1, 1, 1})));
+  return visible;
+}
+
 AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows, at::ScalarType dtype) {
   const std::int64_t batch = input.k.size(0), heads = input.q.size(1), length = input.k.size(2), dim = input.k.size(3);
   const auto row = at::tensor(rows, at::kLong);
   const auto i = row.view({1, 1, -1, 1}), j = at::arange(length, at::kLong).view({1, 1, 1, -1});
-  auto start = at::zeros({batch, 1, static_cast<std::int64_t>(rows.size()), 1}, at::kLong);
-  auto key_start = at::zeros({batch, 1, 1, length}, at::kLong);
-  if (input.segment_start.defined()) {
-    key_start = input.segment_start.to(at::kLong).view({batch, 1, 1, length});
-    start = input.segment_start.to(at::kLong).index_select(1, row).view({batch, 1, -1, 1});
-  }
-  auto visible = key_start.eq(start);
-  if (input.causal) visible = visible.logical_and(j.le(i));
-  if (input.key_count.defined()) visible = visible.logical_and(j.lt(input.key_count.to(at::kLong).view({batch, 1, 1, 1})));
+  auto start = at::zeros({1, 1, 1, 1}, at::kLong);
+  if (input.segment_start.defined()) start = input.segment_start.to(at::kLong).index_select(1, row).view({batch, 1, -1, 1});
+  const auto visible = visible_keys(input, row);
   const bool linear = input.phi_q.defined();
   auto exact = at::ones({1, 1, 1, 1}, at::kBool);
   if (linear || input.window > 0 || input.sinks > 0) {

@@ -15,6 +15,9 @@ struct AttentionWeights {
   at::Tensor linear_share;  // [batch, heads, rows]: the part of the sum that linear keys carry
 };
 
+/// Which keys the rows see, as exact or linear ones: bool [batch, 1, rows, length], batch 1 where all are alike. `rows`: int64.
+at::Tensor visible_keys(const OperatorInput& input, const at::Tensor& rows);
+
 /// Rows `rows` of the operator's weights, by its definition, in `dtype` from start to end; differentiable. Takes no map.
 AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows,
                                   at::ScalarType dtype = at::kDouble);

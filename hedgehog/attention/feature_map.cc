@@ -56,7 +56,11 @@ constexpr std::array kMaps = {
               .apply = maps::cosine_reweighted,
               .positions = true,
               .number = 1024},
-    maps::Map{.name = "taylor", .weights = Weights::kNone, .features = of_second_order, .apply = maps::second_order},
+    maps::Map{.name = "taylor",
+              .weights = Weights::kNone,
+              .features = of_second_order,
+              .apply = maps::second_order,
+              .of_score = maps::second_order_of_score},
 };
 
 // The number that follows `prefix` and a hyphen in `name`; 0: there is none that is above 0 and finite.

@@ -11,6 +11,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <numeric>
@@ -99,6 +100,38 @@ std::string test_name(std::string name) {
   std::replace(name.begin(), name.end(), '-', '_');
   return name;
 }
+
+// Below F rows Taylor attends by its weights, from there on by its features: the same function, and the same gradients.
+class TwoForms : public ::testing::TestWithParam<bool> {};
+
+TEST_P(TwoForms, OfTaylorAgreeWhereOneFollowsTheOther) {
+  constexpr std::int64_t kSmall = 4, kFeatures = 1 + kSmall + kSmall * (kSmall + 1) / 2;  // 15
+  const bool causal = GetParam();
+  const Attention attention({.kind = AttentionKind::kLinear, .feature_map = "taylor", .causal = causal}, kHeads, kKeyHeads,
+                            kSmall, kHidden);
+  at::manual_seed(1);
+  AttentionInput longer;
+  longer.q = at::randn({2, kHeads, kFeatures + 6, kSmall});
+  longer.k = at::randn({2, kKeyHeads, kFeatures + 6, kSmall});
+  longer.v = at::randn({2, kKeyHeads, kFeatures + 6, kSmall});
+  if (!causal) longer.key_count = at::full({2}, kFeatures - 1, at::kInt);
+  AttentionInput shorter;
+  const std::array<at::Tensor AttentionInput::*, 3> tensors{&AttentionInput::q, &AttentionInput::k, &AttentionInput::v};
+  for (const auto x : tensors) {
+    shorter.*x = (longer.*x).narrow(2, 0, kFeatures - 1).clone().requires_grad_(true);
+    (longer.*x).requires_grad_(true);
+  }
+  const auto by_features = attention.forward(longer).narrow(2, 0, kFeatures - 1), by_weights = attention.forward(shorter);
+  EXPECT_LE(relative_error(by_weights, by_features), 1e-5);
+  const auto direction = at::randn_like(by_weights);
+  torch::autograd::backward({by_features, by_weights}, {direction, direction});
+  for (const auto x : tensors) {
+    EXPECT_LE(relative_error((shorter.*x).grad(), (longer.*x).grad().narrow(2, 0, kFeatures - 1)), 1e-4);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, TwoForms, ::testing::Bool(),
+                         [](const auto& info) { return info.param ? "causal" : "bidirectional"; });
 
 INSTANTIATE_TEST_SUITE_P(All, Maps, ::testing::ValuesIn(feature_map_names()),
                          [](const auto& info) { return test_name(info.param); });

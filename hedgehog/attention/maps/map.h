@@ -41,6 +41,7 @@ struct Map {
   bool positions = false;                                        // needs MapRows::positions
   double number = 0;  // of the name alone; 0: the map takes none. Another one follows the name and a hyphen
   at::Tensor (*weight)(std::int64_t heads, std::int64_t rows, std::int64_t dim) = nullptr;  // of kFixed: [heads, M, D]
+  at::Tensor (*of_score)(const at::Tensor& scores) = nullptr;  // φ(q)·φ(k) where it is a function of s = q·k/√D alone
 };
 
 // hedgehog.cc
@@ -60,6 +61,7 @@ at::Tensor orthogonal_rows(std::int64_t heads, std::int64_t rows, std::int64_t d
 Features cosine_reweighted(const MapRows& rows);  // arXiv 2202.08791
 // taylor.cc
 Features second_order(const MapRows& rows);  // 1 + s + s²/2 for s = q·k/√D (arXiv 2402.04347, section 4.1)
+at::Tensor second_order_of_score(const at::Tensor& scores);
 
 }  // namespace maps
 }  // namespace hedgehog

@@ -15,4 +15,8 @@ Features second_order(const MapRows& rows) {
   return {at::cat({at::ones_like(x.narrow(-1, 0, 1)), x, products, x.square() / std::sqrt(2.0)}, -1), {}};
 }
 
+at::Tensor second_order_of_score(const at::Tensor& scores) {
+  return 1 + scores + scores.square() / 2;
+}
+
 }  // namespace hedgehog::maps
