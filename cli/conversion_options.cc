@@ -166,7 +166,7 @@ void open_task(const ConversionOptions& options, ConversionJob& job) {
   };
   job.training = read("train", options.task.examples, 0);
   job.evaluation = read("validation", 0, options.evaluation_tokens);
-  job.perplexity.window = options.task.lengths.example;
+  job.perplexity.window = options.task.lengths().example;
 }
 
 void open_text(const ConversionOptions& options, ConversionJob& job, Progress& progress) {

@@ -142,16 +142,7 @@ void write_report(const std::filesystem::path& directory, const ConversionReport
   json["model"] = report.model;
   json["metrics"] = metrics(report);
   json["seconds"] = report.seconds;
-  for (const HeadFidelity& head : report.heads) {
-    json["heads"].push_back({{"layer", head.layer},
-                             {"head", head.head},
-                             {"entropy_softmax", head.entropy_softmax},
-                             {"entropy_linear", head.entropy_linear},
-                             {"kl", head.kl},
-                             {"monotonicity", head.monotonicity},
-                             {"linear_share", head.linear_share},
-                             {"output_error", head.output_error}});
-  }
+  json["heads"] = to_json(report.heads);
   const auto dump = [](const nlohmann::json& value) {
     return value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   };

@@ -1,17 +1,23 @@
-// hedgehog eval MODEL: perplexity, divergence from softmax, and the controls; with a task also the summaries that it writes.
+// hedgehog eval MODEL: perplexity, divergence from softmax, and the controls; with a task also the summaries that it writes; of
+// a classifier the task's score.
 #include "cli/command.h"
 #include "cli/model_data.h"
 #include "cli/summary_task.h"
+#include "cli/task_model.h"
+#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/evaluation/perplexity.h"
 #include "hedgehog/evaluation/summary_score.h"
+#include "hedgehog/evaluation/task_score.h"
+#include "hedgehog/training/classification.h"
 
 #include <chrono>
 
 namespace hedgehog::cli {
 namespace {
 
-constexpr std::size_t kShown = 5;  // summaries that --json shows
+constexpr std::size_t kShown = 5;                                   // summaries that --json shows
+constexpr std::int64_t kExampleBatch = 32, kFidelityExamples = 64;  // of a classifier's task
 
 struct EvalOptions {
   CommonOptions common;
@@ -89,9 +95,38 @@ SummaryExamples task_examples(const EvalOptions& options, const Tokenizer& token
   return read_summary_task(options.task, options.data.front(), "test", tokenizer, options.task.examples, 0);
 }
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// A classifier on its task, and a converted one's heads beside softmax's.
+void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::chrono::steady_clock::time_point start) {
+  check(!options.controls && options.teacher.empty(), "--controls, --teacher: of language models only");
+  const std::unique_ptr<Progress> progress = make_progress();
+  const TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
+  const Examples& examples = *job.task.evaluation;
+  const TaskScore score = task_score(job.task, predict(*job.model, examples, kExampleBatch, *progress));
+  nlohmann::json fields = {
+      {"task", job.task.name}, {"score", score.mean}, {"metrics", score.metrics}, {"examples", examples.size()}};
+  if (is_converted(*job.model)) {
+    fields["fidelity"] = to_json(mean_over_heads(fidelity(*job.model, examples, kFidelityExamples, kExampleBatch, *progress)));
+  }
+  if (options.common.json) return print_json("eval", options.model, options.common, seconds_since(start), fields);
+  print_task_score(fields);
+}
+
 void run_eval(EvalOptions options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
+  if (!options.task.given()) {
+    TaskConfig asked;
+    asked.name = options.task.name;
+    asked.length = options.task.length;
+    asked.evaluation = options.task.examples;
+    if (options.data.size() == 1) asked.data = options.data.front();
+    if (const auto task = measured_task(options.model, asked)) return eval_classifier(options, *task, start);
+  }
+  check(!options.data.empty(), "--data: which text should {} be measured on?", options.model);
   LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
   check(!options.controls || has_linear_part(loaded.model),
         "--controls: {} has softmax attention only; there is no part to leave out", options.model);
@@ -100,7 +135,7 @@ void run_eval(EvalOptions options) {
   if (options.task.given()) {
     tokenizer = make_tokenizer(loaded.checkpoint.tokenizer);
     task = task_examples(options, *tokenizer);
-    options.perplexity.window = options.task.lengths.example;
+    options.perplexity.window = options.task.lengths().example;
   }
   const Corpus corpus =
       options.task.given() ? task.corpus : measured_corpus(loaded, options.data, options.perplexity.limit_tokens);
@@ -112,7 +147,7 @@ void run_eval(EvalOptions options) {
   if (options.controls) removed = controls(loaded.model, corpus, options.perplexity, *progress);
   std::optional<SummaryScore> summaries;
   if (options.task.given()) {
-    summaries = summary_score(loaded.model, *tokenizer, task.examples, options.task.lengths.summary, *progress);
+    summaries = summary_score(loaded.model, *tokenizer, task.examples, options.task.lengths().summary, *progress);
   }
   if (!options.common.json) {
     print_table(result, removed);
@@ -135,8 +170,7 @@ void run_eval(EvalOptions options) {
                           {"no_attention", removed->no_attention}};
   }
   if (summaries) fields.update(to_json(*summaries, task.examples));
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  print_json("eval", options.model, options.common, seconds, fields);
+  print_json("eval", options.model, options.common, seconds_since(start), fields);
 }
 
 }  // namespace
@@ -144,13 +178,11 @@ void run_eval(EvalOptions options) {
 void add_eval(CLI::App& program) {
   auto options = std::make_shared<EvalOptions>();
   CLI::App* verb = program.add_subcommand("eval", "Measure perplexity, and what a conversion lost");
-  verb->add_option("model", options->model, "a checkpoint, an adapter or an exported directory")
+  verb->add_option("model", options->model, "a checkpoint, an adapter, an exported directory, or a classifier")
       ->required()
       ->type_name("MODEL");
-  verb->add_option("--data", options->data, "text files, JSON lines or folders; with --task its folder")
-      ->required()
-      ->type_name("FILE...");
-  add_summary_task(*verb, options->task, "to measure on, the test part's first ones, 0: all");
+  verb->add_option("--data", options->data, "text files, JSON lines or folders; with a task its folder")->type_name("FILE...");
+  add_summary_task(*verb, options->task, "to measure on, the test part's first ones, 0: all", task_names());
   verb->add_option("--eval-window", options->perplexity.window, "tokens of a window; all but its first are scored")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24))
       ->capture_default_str();

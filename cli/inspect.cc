@@ -1,20 +1,30 @@
-// hedgehog inspect MODEL: per layer and head, how the converted attention differs from softmax.
+// hedgehog inspect MODEL: per layer and head, how the converted attention differs from softmax, on a text or on a task.
 #include "cli/command.h"
 #include "cli/model_data.h"
+#include "cli/task_model.h"
 #include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <utility>
 
 namespace hedgehog::cli {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::int64_t kBatch = 16;  // examples of a task at a time
 
 struct InspectOptions {
   CommonOptions common;
   std::string model;
   std::vector<std::filesystem::path> data;
-  std::int64_t sequences = 4, length = 512;
+  TaskConfig task;
+  std::int64_t sequences = 4, length = 512, examples = 64;
   bool join = false;
 };
 
@@ -33,14 +43,6 @@ constexpr std::array kColumns = {
     Column{"output_error", "output error", &HeadFidelity::output_error},
 };
 
-HeadFidelity mean_of(const std::vector<HeadFidelity>& heads) {
-  HeadFidelity mean;
-  for (const Column& column : kColumns) {
-    for (const HeadFidelity& head : heads) mean.*column.value += head.*column.value / static_cast<double>(heads.size());
-  }
-  return mean;
-}
-
 void print_row(const std::string& layer, const std::string& head, const HeadFidelity& values) {
   fmt::print("{:>5} {:>5}", layer, head);
   for (const Column& column : kColumns) fmt::print(" {:>17.4f}", values.*column.value);
@@ -52,38 +54,34 @@ void print_table(const std::vector<HeadFidelity>& heads) {
   for (const Column& column : kColumns) fmt::print(" {:>17}", column.title);
   fmt::print("\n");
   for (const HeadFidelity& head : heads) print_row(std::to_string(head.layer), std::to_string(head.head), head);
-  print_row("mean", "", mean_of(heads));
+  print_row("mean", "", mean_over_heads(heads));
 }
 
-nlohmann::json to_json(const HeadFidelity& values) {
-  nlohmann::json json;
-  for (const Column& column : kColumns) json[column.key] = values.*column.value;
-  return json;
-}
-
-nlohmann::json to_json(const std::vector<HeadFidelity>& heads) {
-  nlohmann::json list = nlohmann::json::array();
-  for (const HeadFidelity& head : heads) {
-    nlohmann::json item = to_json(head);
-    item["layer"] = head.layer;
-    item["head"] = head.head;
-    list.push_back(std::move(item));
-  }
-  return list;
+void print(const InspectOptions& options, const std::vector<HeadFidelity>& heads, nlohmann::json data,
+           Clock::time_point start) {
+  if (!options.common.json) return print_table(heads);
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  print_json("inspect", options.model, options.common, seconds,
+             {{"heads", to_json(heads)}, {"means", to_json(mean_over_heads(heads))}, {"data", std::move(data)}});
 }
 
 void run_inspect(const InspectOptions& options) {
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   apply(options.common);
+  const std::unique_ptr<Progress> progress = make_progress();
+  TaskConfig asked = options.task;
+  asked.data = options.data.size() == 1 ? options.data.front() : std::filesystem::path();
+  if (const auto task = measured_task(options.model, asked)) {
+    TaskModel job = open_task_model(options.model, *task, options.common.seed, /*new_classifier=*/false);
+    const std::int64_t count = std::min(options.examples, job.task.evaluation->size());
+    return print(options, fidelity(*job.model, *job.task.evaluation, count, kBatch, *progress),
+                 {{"task", job.task.name}, {"examples", count}}, start);
+  }
+  check(!options.data.empty(), "--data: which text should {} be inspected on?", options.model);
   const LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
   Corpus corpus = measured_corpus(loaded, options.data, options.sequences * options.length);
   if (options.join) corpus.document_starts.resize(1);
-  const std::unique_ptr<Progress> progress = make_progress();
-  const std::vector<HeadFidelity> heads = fidelity(loaded.model, corpus, options.sequences, options.length, *progress);
-  if (!options.common.json) return print_table(heads);
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  print_json("inspect", options.model, options.common, seconds,
-             {{"heads", to_json(heads)}, {"means", to_json(mean_of(heads))}, {"data", corpus.description}});
+  print(options, fidelity(loaded.model, corpus, options.sequences, options.length, *progress), corpus.description, start);
 }
 
 }  // namespace
@@ -91,10 +89,18 @@ void run_inspect(const InspectOptions& options) {
 void add_inspect(CLI::App& program) {
   auto options = std::make_shared<InspectOptions>();
   CLI::App* verb = program.add_subcommand("inspect", "Compare each head's attention with softmax on the same queries and keys");
-  verb->add_option("model", options->model, "a checkpoint, an adapter or an exported directory")
+  verb->add_option("model", options->model, "a checkpoint, an adapter, an exported directory, or a classifier")
       ->required()
       ->type_name("MODEL");
-  verb->add_option("--data", options->data, "text files, JSON lines or folders")->required()->type_name("FILE...");
+  verb->add_option("--data", options->data, "text files, JSON lines or folders; with a task its folder")->type_name("FILE...");
+  verb->add_option("--task", options->task.name,
+                   fmt::format("of a classifier; its own where it was trained here: {}", fmt::join(task_names(), ", ")));
+  verb->add_option("--task-length", options->task.length, "most tokens of an example, 0: the task's own")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--examples", options->examples, "of the task to look at")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   verb->add_option("--sequences", options->sequences, "windows of the data to look at")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24))
       ->capture_default_str();

@@ -1,24 +1,30 @@
 #include "cli/summary_task.h"
 
+#include <fmt/ranges.h>
+
+#include <utility>
+
 namespace hedgehog::cli {
 
-void add_summary_task(CLI::App& verb, SummaryTask& task, const std::string& examples) {
+void add_summary_task(CLI::App& verb, SummaryTask& task, const std::string& examples, std::vector<std::string> others) {
   const std::string group = "Task";
   const CLI::Validator least = CLI::Range(std::int64_t{2}, std::int64_t{1} << 24).description("");
-  verb.add_option("--task", task.name, "samsum: --data is its folder, and only the summaries' tokens count")
-      ->check(CLI::IsMember({"samsum"}))
+  const std::string classifier = others.empty() ? "" : fmt::format("; of a classifier {}", fmt::join(others, ", "));
+  others.emplace_back(kSamsum);
+  verb.add_option("--task", task.name, "samsum: --data is its folder, and only the summaries' tokens count" + classifier)
+      ->check(CLI::IsMember(std::move(others)))
       ->group(group);
   verb.add_option("--examples", task.examples, examples)
       ->check(CLI::NonNegativeNumber)
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
-  verb.add_option("--task-length", task.lengths.example, "most tokens of an example; longer dialogues lose their end")
-      ->check(least)
+  verb.add_option("--task-length", task.length, "most tokens of an example, 0: the task's own; longer dialogues lose their end")
+      ->check(CLI::NonNegativeNumber)
       ->type_name("N")
       ->capture_default_str()
       ->group(group);
-  verb.add_option("--summary-tokens", task.lengths.summary, "of these for the summary, most")
+  verb.add_option("--summary-tokens", task.summary_tokens, "of these for the summary, most")
       ->check(least)
       ->type_name("N")
       ->capture_default_str()
@@ -28,7 +34,7 @@ void add_summary_task(CLI::App& verb, SummaryTask& task, const std::string& exam
 SummaryExamples read_summary_task(const SummaryTask& task, const std::filesystem::path& folder, const std::string& part,
                                   const Tokenizer& tokenizer, std::int64_t count, std::int64_t limit_tokens) {
   const std::filesystem::path file = samsum_file(folder, part);
-  return summary_examples(read_samsum(file), tokenizer, task.lengths, count, limit_tokens, file.string());
+  return summary_examples(read_samsum(file), tokenizer, task.lengths(), count, limit_tokens, file.string());
 }
 
 }  // namespace hedgehog::cli

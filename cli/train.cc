@@ -1,10 +1,10 @@
 // hedgehog train MODEL --task NAME -o DIR: a classifier on labelled examples. From scratch (MODEL is a config.json), finetuned,
 // or converted on the way: attention swapped, distilled on the task's own examples, finetuned.
 #include "cli/command.h"
+#include "cli/task_model.h"
 #include "cli/train_language.h"
 #include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
-#include "hedgehog/checkpoint/json_file.h"
 #include "hedgehog/data/tasks.h"
 #include "hedgehog/evaluation/task_score.h"
 #include "hedgehog/models/adapter.h"
@@ -42,53 +42,7 @@ struct TrainOptions {
   double save_minutes = 5;
 };
 
-struct TrainJob {
-  std::optional<Checkpoint> checkpoint;  // none: from scratch
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Classifier> model;
-  Task task;
-};
-
-// A configuration for a model from scratch, with what the task decides where it leaves it out.
-nlohmann::json completed(nlohmann::json config, const Task& task) {
-  check(config.is_object(), "the model's configuration should be a JSON object");
-  const auto put = [&](const char* key, std::int64_t value) {
-    if (!config.contains(key)) config[key] = value;
-  };
-  put("vocab_size", task.vocabulary);
-  put("num_labels", task.labels);
-  put("max_position_embeddings", task.length);
-  put("n_positions", task.length);
-  if (task.images) {
-    put("image_size", task.length);
-    put("num_channels", 1);
-  }
-  return config;
-}
-
-TrainJob open_job(const TrainOptions& options) {
-  TrainJob job;
-  const fs::path path = options.model;
-  const bool scratch = path.extension() == ".json";
-  if (!scratch) job.checkpoint = open_checkpoint(path);
-  if (task_needs_tokenizer(options.task.name)) {
-    check(job.checkpoint.has_value(), "--task {}: its texts need a model with a tokenizer, not a configuration alone",
-          options.task.name);
-    job.tokenizer = make_tokenizer(job.checkpoint->tokenizer);
-  }
-  job.task = open_task(options.task, job.tokenizer.get());
-  if (scratch) {
-    job.model =
-        make_classifier(completed(read_json_object(path.string(), std::size_t{1} << 20), job.task), options.common.seed);
-  } else {
-    job.model = load_classifier(*job.checkpoint, job.task.labels, options.common.seed);
-  }
-  check(job.model->labels() == job.task.labels, "{}: gives {} labels, and the task has {}", options.model, job.model->labels(),
-        job.task.labels);
-  return job;
-}
-
-std::vector<StageMaker> stages_of(const TrainOptions& options, TrainJob& job) {
+std::vector<StageMaker> stages_of(const TrainOptions& options, TaskModel& job) {
   std::vector<StageMaker> stages;
   if (options.distillation_epochs > 0) {
     stages.push_back([&] {
@@ -105,7 +59,7 @@ std::vector<StageMaker> stages_of(const TrainOptions& options, TrainJob& job) {
   return stages;
 }
 
-nlohmann::json recipe_of(const TrainOptions& options, const TrainJob& job) {
+nlohmann::json recipe_of(const TrainOptions& options, const TaskModel& job) {
   nlohmann::json recipe = {{"task", job.task.name},
                            {"attention", to_json(job.model->attentions().front()->config())},
                            {"keep_softmax", options.keep_softmax},
@@ -116,12 +70,6 @@ nlohmann::json recipe_of(const TrainOptions& options, const TrainJob& job) {
   }
   if (options.training.epochs > 0) recipe["training"] = to_json(options.training);
   return recipe;
-}
-
-bool is_converted(Classifier& model) {
-  const auto attentions = model.attentions();
-  return std::any_of(attentions.begin(), attentions.end(),
-                     [](const Attention* a) { return a->config().kind != AttentionKind::kSoftmax; });
 }
 
 void train_language(const TrainOptions& options) {
@@ -149,7 +97,7 @@ void run_train(TrainOptions options) {
   options.training.schedule = schedule(options.schedule);
   if (!options.attention.empty()) options.attention_config.kind = attention_kind(options.attention);
   if (options.task.name.empty()) return train_language(options);
-  TrainJob job = open_job(options);
+  TaskModel job = open_task_model(options.model, options.task, options.common.seed, /*new_classifier=*/true);
   if (!options.attention.empty()) job.model->set_attention(options.attention_config, options.keep_softmax);
   nlohmann::json identity = {{"recipe", recipe_of(options, job)}, {"examples", job.task.training->sha256()}};
   if (job.checkpoint) identity["base"] = checkpoint_sha256(job.checkpoint->path);
@@ -166,15 +114,13 @@ void run_train(TrainOptions options) {
                            {"training", reports},
                            {"output", options.output.string()}};
   if (is_converted(*job.model) && options.fidelity_examples > 0) {
-    const HeadFidelity mean =
-        mean_over_heads(fidelity(*job.model, *job.task.evaluation, options.fidelity_examples, 16, *progress));
-    fields["fidelity"] = {{"kl", mean.kl},
-                          {"entropy_softmax", mean.entropy_softmax},
-                          {"entropy_linear", mean.entropy_linear},
-                          {"monotonicity", mean.monotonicity},
-                          {"output_error", mean.output_error}};
+    fields["fidelity"] =
+        to_json(mean_over_heads(fidelity(*job.model, *job.task.evaluation, options.fidelity_examples, 16, *progress)));
   }
-  nlohmann::json description = {{"task", job.task.name}, {"metrics", score.metrics}, {"recipe", identity["recipe"]}};
+  nlohmann::json description = {{"task", job.task.name},
+                                {"examples", describe(options.task)},
+                                {"metrics", score.metrics},
+                                {"recipe", identity["recipe"]}};
   if (job.checkpoint)
     description["base"] = {{"path", fs::weakly_canonical(job.checkpoint->path).string()}, {"sha256", identity["base"]}};
   write_classifier(options.output, *job.model, description);
@@ -182,11 +128,7 @@ void run_train(TrainOptions options) {
   if (!stages.empty()) finish_run(run);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.common.json) return print_json("train", options.model, options.common, seconds, fields);
-  for (const auto& [name, value] : score.metrics) fmt::print("{:<24}{:>10.4f}\n", name, value);
-  if (fields.contains("fidelity")) {
-    fmt::print("{:<24}{:>10.4f}\n", "KL(softmax || linear)", fields["fidelity"]["kl"].get<double>());
-    fmt::print("{:<24}{:>10.4f}\n", "monotonicity", fields["fidelity"]["monotonicity"].get<double>());
-  }
+  print_task_score(fields);
   fmt::print("{} has the model\n", options.output.string());
 }
 

@@ -217,4 +217,20 @@ HeadFidelity mean_over_heads(const std::vector<HeadFidelity>& heads) {
   return mean;
 }
 
+nlohmann::json to_json(const HeadFidelity& head) {
+  return {
+      {"entropy_softmax", head.entropy_softmax}, {"entropy_linear", head.entropy_linear}, {"kl", head.kl},
+      {"monotonicity", head.monotonicity},       {"linear_share", head.linear_share},     {"output_error", head.output_error}};
+}
+
+nlohmann::json to_json(const std::vector<HeadFidelity>& heads) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const HeadFidelity& head : heads) {
+    list.push_back(to_json(head));
+    list.back()["layer"] = head.layer;
+    list.back()["head"] = head.head;
+  }
+  return list;
+}
+
 }  // namespace hedgehog

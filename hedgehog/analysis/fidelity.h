@@ -7,6 +7,8 @@
 #include "hedgehog/data/examples.h"
 #include "hedgehog/models/decoder.h"
 
+#include <nlohmann/json.hpp>
+
 #include <cstdint>
 #include <vector>
 
@@ -33,5 +35,9 @@ std::vector<HeadFidelity> fidelity(Classifier& model, const Examples& examples, 
 
 /// Mean over all heads of all layers.
 HeadFidelity mean_over_heads(const std::vector<HeadFidelity>& heads);
+
+/// "entropy_softmax", "kl", …: every measure by its name; of several heads a list, with "layer" and "head".
+nlohmann::json to_json(const HeadFidelity& head);
+nlohmann::json to_json(const std::vector<HeadFidelity>& heads);
 
 }  // namespace hedgehog

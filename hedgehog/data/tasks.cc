@@ -198,6 +198,10 @@ bool task_needs_tokenizer(const std::string& name) {
 
 Task open_task(const TaskConfig& config, const Tokenizer* tokenizer) {
   const std::string name = lower(config.name);
+  const bool generated = name == "recall" || name == "listops" || name == "pathfinder";
+  const auto known = task_names();
+  check(generated || !config.data.empty() || std::find(known.begin(), known.end(), name) == known.end(),
+        "task {}: --data names the folder that has its files", name);
   const auto open = [&]() -> Task {
     if (task_needs_tokenizer(name)) return open_glue(config, tokenizer);
     if (name == "recall") return make_recall(config);
@@ -205,7 +209,7 @@ Task open_task(const TaskConfig& config, const Tokenizer* tokenizer) {
     if (name == "text") return open_text(config);
     if (name == "image" || name == "vision") return open_cifar10(config, name == "vision");
     if (name == "pathfinder") return make_pathfinder(config);
-    fail("task \"{}\" is not known; there are: {}", config.name, fmt::join(task_names(), ", "));
+    fail("task \"{}\" is not known; there are: {}", config.name, fmt::join(known, ", "));
   };
   Task task = open();
   task.name = name;

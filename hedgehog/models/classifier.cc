@@ -114,10 +114,19 @@ std::string model_type(const json& config) {
   return JsonFields(config, "config.json").text("model_type");
 }
 
+bool has_classifier(const BertConfig& config) {
+  return config.classifier;
+}
+bool has_classifier(const VitConfig& config) {
+  return config.classifier || config.distilled_classifiers;
+}
+
 template <typename Model>
-void resize(Model& model, json& config, std::int64_t labels, std::uint64_t seed) {
+void resize(Model& model, json& config, std::int64_t labels, std::uint64_t seed, const std::filesystem::path& where) {
+  const bool some = has_classifier(model.config());
+  check(labels > 0 || some, "{}: has no classifier; 'hedgehog train' with a task gives it one", where.string());
   if (labels <= 0) return;
-  const bool there = model.config().classifier && model.config().encoder.labels == labels;
+  const bool there = some && model.config().encoder.labels == labels;
   if (!there) model.start_classifier(labels, seed);
   config["num_labels"] = labels;
   config.erase("id2label");
@@ -132,11 +141,11 @@ std::unique_ptr<Classifier> load_classifier(const Checkpoint& checkpoint, std::i
   std::unique_ptr<Classifier> result;
   if (type == "bert") {
     Bert model(checkpoint);
-    resize(model, config, labels, seed);
+    resize(model, config, labels, seed, checkpoint.path);
     result = std::make_unique<EncoderClassifier<Bert>>(std::move(model), config);
   } else if (type == "vit" || type == "deit") {
     Vit model(checkpoint);
-    resize(model, config, labels, seed);
+    resize(model, config, labels, seed, checkpoint.path);
     result = std::make_unique<EncoderClassifier<Vit>>(std::move(model), config);
   } else {
     result = std::make_unique<DecoderClassifier>(Decoder(checkpoint), config);

@@ -57,7 +57,7 @@ class Classifier {
 };
 
 /// "bert", "vit", "deit" and decoders' checkpoints and what write_classifier() wrote. With `labels` > 0 an encoder's classifier
-/// of another size is made anew from `seed`. Throws Error for another model_type.
+/// of another size is made anew from `seed`; with 0 one has to be there. Throws Error for another model_type.
 std::unique_ptr<Classifier> load_classifier(const Checkpoint& checkpoint, std::int64_t labels, std::uint64_t seed);
 
 /// A model to be trained from scratch, as `config`, a config.json, says; also a decoder's, whose labels are its vocabulary.

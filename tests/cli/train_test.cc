@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 
 namespace hedgehog {
 namespace {
@@ -50,6 +52,45 @@ TEST(Train, ATaskFromScratchThenConverted) {
   const json again = parsed(run_program(arguments));
   EXPECT_EQ(again["score"], linear["score"]);
   EXPECT_EQ(again["fidelity"]["kl"], linear["fidelity"]["kl"]);
+
+  // eval and inspect know what it was trained on, and take the examples that it was measured on then.
+  const json measured = parsed(run_program({"eval", folder / "linear", "--json"}));
+  EXPECT_EQ(measured["score"], linear["score"]);
+  EXPECT_EQ(measured["examples"], 50);
+  EXPECT_NEAR(measured["fidelity"]["kl"].get<double>(), linear["fidelity"]["kl"].get<double>(), 1e-6);
+  const json inspected = parsed(run_program({"inspect", folder / "linear", "--json"}));
+  ASSERT_EQ(inspected["heads"].size(), 2u);
+  EXPECT_NEAR(inspected["means"]["kl"].get<double>(), linear["fidelity"]["kl"].get<double>(), 1e-6);
+  EXPECT_EQ(inspected["data"]["task"], "recall");
+  const json part = parsed(run_program({"eval", folder / "linear", "--task", "recall", "--examples", "10", "--json"}));
+  EXPECT_EQ(part["examples"], 10);
+}
+
+TEST(Train, EvalOfWhatIsNoClassifierOrOfAnotherTaskSaysSo) {
+  const TemporaryFolder folder;
+  const auto config = folder.write("vit.json", R"({"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 1,
+      "num_attention_heads": 2, "intermediate_size": 32, "patch_size": 16})");
+  const auto refused = [&](std::vector<std::string> arguments, const char* because) {
+    const Outcome outcome = run_program(arguments);
+    EXPECT_EQ(outcome.status, 1) << outcome.out;
+    EXPECT_NE(outcome.err.find(because), std::string::npos) << outcome.err;
+  };
+  std::string images;
+  for (int i = 0; i < 4; ++i) images += std::string(1, static_cast<char>(i)) + std::string(1024, static_cast<char>(40 * i));
+  folder.write("data/train_gray.bin", images);
+  folder.write("data/test_gray.bin", images);
+  const auto data = folder / "data";
+  parsed(run_program({"train", config, "-o", folder / "vit", "--task", "vision", "--data", data, "--epochs", "0", "--json"}));
+  EXPECT_EQ(parsed(run_program({"eval", folder / "vit", "--data", data, "--json"}))["examples"], 4);
+  refused({"eval", folder / "vit"}, "--data names the folder");
+  refused({"eval", folder / "vit", "--task", "recall", "--examples", "2"}, "gives 10 labels, and the task has 40");
+  refused({"eval", folder / "vit", "--data", data, "--controls"}, "language models only");
+  // The same with its classifier under another name, which is to have none.
+  std::ifstream file(folder / "vit/model.safetensors", std::ios::binary);
+  std::string weights{std::istreambuf_iterator<char>(file), {}};
+  weights.replace(weights.find("classifier.weight"), 10, "elsewhere_");
+  folder.write("vit/model.safetensors", weights);
+  refused({"eval", folder / "vit", "--data", data}, "has no classifier; 'hedgehog train'");
 }
 
 TEST(Train, IsTheSameForASeed) {

@@ -1,0 +1,42 @@
+// A classifier and the labelled task that it is trained or measured on: what train, eval and inspect share.
+#pragma once
+
+#include "hedgehog/checkpoint/checkpoint.h"
+#include "hedgehog/data/tasks.h"
+#include "hedgehog/models/classifier.h"
+#include "hedgehog/tokenizer/tokenizer.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace hedgehog::cli {
+
+struct TaskModel {
+  std::optional<Checkpoint> checkpoint;  // none: from scratch
+  std::unique_ptr<Tokenizer> tokenizer;  // null: the task has no texts
+  std::unique_ptr<Classifier> model;
+  Task task;
+};
+
+/// MODEL is a config.json, of which a model is made from `seed`, or a checkpoint. With `new_classifier` one that has no
+/// classifier of the task's labels gets one from `seed`; else that is an Error.
+TaskModel open_task_model(const std::string& model, const TaskConfig& task, std::uint64_t seed, bool new_classifier);
+
+/// What write_classifier() is given of a task, so that measured_task() finds it.
+nlohmann::json describe(const TaskConfig& task);
+
+/// The task to measure `model` on: the one of `asked`, or that it was trained on; none for a model that says no task. Length,
+/// numbers of examples and seed are those of the training where `asked` leaves them 0.
+std::optional<TaskConfig> measured_task(const std::string& model, TaskConfig asked);
+
+/// What --json prints as "metrics" and "fidelity", as lines for people.
+void print_task_score(const nlohmann::json& fields);
+
+/// Whether any layer's attention is not softmax.
+bool is_converted(Classifier& model);
+
+}  // namespace hedgehog::cli
