@@ -25,7 +25,7 @@ nlohmann::json completed(nlohmann::json config, const Task& task) {
   put("n_positions", task.length);
   if (task.images) {
     put("image_size", task.length);
-    put("num_channels", 1);
+    put("num_channels", task.channels);
   }
   return config;
 }

@@ -102,7 +102,7 @@ def write_page(recipe, size, name, results, logs, missing):
     for case in cases:
         if "share" in case:
             shares.setdefault(case["run"], []).append(case["share"])
-    if len(recipe["tasks"]) > 1 and shares:
+    if len(results) > 1 and shares:
         lines += [f"## Mean of ÷ {recipe['reference']}", "", "| | share | tasks |", "|---|---:|---:|",
                   *(f"| {run} | {statistics.fmean(values):.4f} | {len(values)} |" for run, values in shares.items()), ""]
     if recipe.get("paper", {}).get("numbers"):

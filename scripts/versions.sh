@@ -42,7 +42,7 @@ scikit_learn_version=1.9.1
 rouge_score_version=0.1.2
 nltk_version=3.10.4
 
-# Draws the experiments' learning curves: `scripts/setup plots`.
+# Draws the experiments' learning curves; comes with Pillow, which reads pictures: `scripts/setup plots`.
 matplotlib_version=3.11.2
 
 # Opponents that are compiled on this machine, out of their source packages: `benchmarks/setup causal_product`, `… llama_cpp`.

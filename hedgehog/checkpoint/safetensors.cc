@@ -178,17 +178,26 @@ void SafetensorsFile::parse_header() {
   check(covered == buffer, "{}: the tensors cover {} bytes of the buffer's {}", origin(), covered, buffer);
 }
 
-at::Tensor SafetensorsFile::load(const std::string& name) const {
+std::size_t SafetensorsFile::place(const std::string& name) const {
   const auto found = index_.find(name);
   check(found != index_.end(), "{}: has no tensor {}", origin(), name);
-  const TensorInfo& info = tensors_[found->second];
+  return found->second;
+}
+
+std::span<const std::byte> SafetensorsFile::bytes(const std::string& name) const {
+  const std::size_t at = place(name);
+  return file_.bytes().subspan(offsets_[at], tensors_[at].bytes);
+}
+
+at::Tensor SafetensorsFile::load(const std::string& name) const {
+  const TensorInfo& info = tensors_[place(name)];
   const SafetensorsDtype& dtype = *find_safetensors_dtype(info.dtype);
   check(dtype.scalar_type.has_value(), "{}: tensor {} has dtype {}, which cannot be loaded", origin(), name, info.dtype);
   // A byte that is neither 0 nor 1 is no bool in C++: those are read as numbers.
   const bool is_bool = dtype.scalar_type == at::kBool;
   at::Tensor tensor = allocate_tensor(info.shape, is_bool ? at::kByte : *dtype.scalar_type, name, origin());
   if (info.bytes > 0) {
-    std::memcpy(tensor.data_ptr(), file_.bytes().data() + offsets_[found->second], info.bytes);
+    std::memcpy(tensor.data_ptr(), bytes(name).data(), info.bytes);
   }
   return is_bool ? tensor.ne(0) : tensor;
 }

@@ -5,8 +5,10 @@
 #include "hedgehog/base/mapped_file.h"
 #include "hedgehog/checkpoint/tensor_source.h"
 
+#include <cstddef>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -24,10 +26,13 @@ class SafetensorsFile : public TensorSource {
   bool contains(const std::string& name) const override { return index_.contains(name); }
   at::Tensor load(const std::string& name) const override;
   std::string origin() const override { return file_.path().string(); }
+  /// A tensor's bytes in the file, not copied; valid while this object is. Throws Error for a name that is not there.
+  std::span<const std::byte> bytes(const std::string& name) const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
   void parse_header();
+  std::size_t place(const std::string& name) const;  // in tensors_
 
   MappedFile file_;
   std::vector<TensorInfo> tensors_;                          // never changed after the constructor: index_ points into it

@@ -6,6 +6,7 @@
 #include "hedgehog/data/glue.h"
 #include "hedgehog/data/imdb.h"
 #include "hedgehog/data/listops.h"
+#include "hedgehog/data/packed_images.h"
 #include "hedgehog/data/pathfinder.h"
 #include "hedgehog/data/text_file.h"
 
@@ -170,6 +171,30 @@ Task open_cifar10(const TaskConfig& config, bool as_images) {
   return task;
 }
 
+Task open_images(const TaskConfig& config) {
+  Task task;
+  const auto read = [&](const char* file, std::int64_t most) {
+    const std::filesystem::path path = config.data / file;
+    check(std::filesystem::exists(path), "{}: is not there; scripts/pack_images makes it of a folder of pictures",
+          path.string());
+    return std::make_unique<PackedImages>(path, most);
+  };
+  auto training = read("train.safetensors", config.training), evaluation = read("validation.safetensors", config.evaluation);
+  task.labels = training->classes();
+  task.images = true;
+  task.channels = training->channels();
+  task.length = training->side();
+  check(
+      evaluation->classes() == task.labels && evaluation->channels() == task.channels && evaluation->side() == task.length,
+      "{}: its train and validation parts should be of the same classes and size, found {} and {} classes, {} × {} and {} × {} "
+      "pixels in {} and {} channels",
+      config.data.string(), task.labels, evaluation->classes(), task.length, task.length, evaluation->side(),
+      evaluation->side(), task.channels, evaluation->channels());
+  task.training = std::move(training);
+  task.evaluation = std::move(evaluation);
+  return task;
+}
+
 Task make_pathfinder(const TaskConfig& config) {
   const std::int64_t training = or_else(config.training, kPathfinderTraining),
                      evaluation = or_else(config.evaluation, kPathfinderEvaluation);
@@ -188,7 +213,7 @@ Task make_pathfinder(const TaskConfig& config) {
 std::vector<std::string> task_names() {
   std::vector<std::string> names;
   for (const GlueTask& task : glue_tasks()) names.push_back(lower(task.name));
-  for (const char* name : {"recall", "listops", "text", "image", "pathfinder", "vision"}) names.emplace_back(name);
+  for (const char* name : {"recall", "listops", "text", "image", "pathfinder", "vision", "images"}) names.emplace_back(name);
   return names;
 }
 
@@ -208,6 +233,7 @@ Task open_task(const TaskConfig& config, const Tokenizer* tokenizer) {
     if (name == "listops") return make_listops(config);
     if (name == "text") return open_text(config);
     if (name == "image" || name == "vision") return open_cifar10(config, name == "vision");
+    if (name == "images") return open_images(config);
     if (name == "pathfinder") return make_pathfinder(config);
     fail("task \"{}\" is not known; there are: {}", config.name, fmt::join(known, ", "));
   };
