@@ -129,6 +129,8 @@ def measured(target, cases):
     run, measure = target["run"], target["measure"]
     if run not in of or any(other not in of for other in target.get("others", [])):
         return None
+    if measure in ("share", "gap_closed") and any(measure not in case for case in of[run]):
+        return None
     mean = lambda name, key: statistics.fmean(case[key] for case in of[name])
     if measure == "above":  # every one of the others
         best = max(target["others"], key=lambda name: mean(name, "mean"))
