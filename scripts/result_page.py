@@ -35,6 +35,12 @@ def pick(result, path):
     return result
 
 
+def seconds_of(result):
+    """Of the processes: of one that went on where another was stopped, at least what all its steps took."""
+    trained = result.get("trained", result).get("training", [])
+    return max(result["seconds"], sum(stage.get("seconds", 0) for stage in trained))
+
+
 def curve_points(log, curve):
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     return [(line[curve["x"]], line[curve["y"]]) for line in lines if line.get("stage") == curve["stage"]]
@@ -85,7 +91,7 @@ def task_lines(recipe, task, cases, results):
             values = [pick(result, path) for result in found]
             form = {"factor": 100} if title.endswith("(%)") else {"digits": 3}
             row.append("" if None in values else written(interval(values), **form))
-        row += [f"{statistics.fmean(result['seconds'] for result in found) / 60:.1f}", str(len(found))]
+        row += [f"{statistics.fmean(seconds_of(result) for result in found) / 60:.1f}", str(len(found))]
         lines.append("| " + " | ".join(row) + " |")
     return [*lines, ""]
 

@@ -59,6 +59,7 @@ struct Position {
   std::uintmax_t log_bytes = 0;
   nlohmann::json in_stage = nlohmann::json::object();
   nlohmann::json reports = nlohmann::json::array();  // of the stages before
+  double seconds = 0;                                // in this stage, also of processes that were stopped
 
   nlohmann::json to_json() const {
     return {{"stage", stage},
@@ -67,6 +68,7 @@ struct Position {
             {"log_bytes", log_bytes},
             {"in_stage", in_stage},
             {"reports", reports},
+            {"seconds", seconds},
             {"threads", at::get_num_threads()}};
   }
   static Position from_json(const nlohmann::json& json) {
@@ -76,7 +78,8 @@ struct Position {
               json.at("tokens").get<std::int64_t>(),
               json.at("log_bytes").get<std::uintmax_t>(),
               json.at("in_stage"),
-              json.at("reports")};
+              json.at("reports"),
+              json.value("seconds", 0.0)};
     } catch (const nlohmann::json::exception& error) {
       fail("the saved training state's position is damaged: {}", error.what());
     }
@@ -137,7 +140,7 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
 
   TrainingLog log(run.directory / "training.jsonl", position.log_bytes);
   auto saved_at = Clock::now();
-  for (; position.stage < stages.size(); ++position.stage, position.step = 0) {
+  for (; position.stage < stages.size(); ++position.stage, position.step = 0, position.seconds = 0) {
     const std::unique_ptr<Stage> stage = stages[position.stage]();
     if (state) {
       restore(*stage, *state, position);
@@ -151,7 +154,8 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
       const StepResult result = stage->step(position.step);
       ++position.step;
       position.tokens += result.tokens;
-      const double speed = static_cast<double>(result.tokens) / std::max(seconds_since(begun), 1e-9);
+      const double seconds = seconds_since(begun), speed = static_cast<double>(result.tokens) / std::max(seconds, 1e-9);
+      position.seconds += seconds;
       nlohmann::ordered_json line = {{"stage", stage->name()},    {"step", position.step}, {"tokens", position.tokens},
                                      {"loss", result.loss},       {"kl", result.kl},       {"lr", result.learning_rate},
                                      {"tokens_per_second", speed}};
@@ -162,7 +166,10 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
                        (run.save_minutes > 0 && seconds_since(saved_at) > 60 * run.save_minutes);
       const bool stop = interrupted();  // asked once: what is announced as saved must be
       if (last || due || stop) {
-        if (last) position.reports.push_back(stage->report());
+        if (last) {
+          position.reports.push_back(stage->report());
+          position.reports.back()["seconds"] = position.seconds;
+        }
         save(store, *stage, position, log);
         saved_at = Clock::now();
       }

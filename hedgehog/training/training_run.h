@@ -20,7 +20,8 @@ struct TrainingRun {
   double save_minutes = 5;
 };
 
-/// Runs the stages one after the other and returns their reports in a list. training.jsonl gets a line a step: stage, step,
+/// Runs the stages one after the other and returns their reports in a list, each with the "seconds" that its steps took, also
+/// before a stop. training.jsonl gets a line a step: stage, step,
 /// tokens, loss, kl, lr, tokens_per_second. With `resume` it goes on from the saved state, if there is one, and arrives where
 /// the run would have without a stop, bit for bit with as many threads. On Ctrl-C it saves and throws Interrupted.
 /// Throws Error for an unfinished state in `directory` without `resume`, and all that TrainingStateStore throws.
