@@ -155,7 +155,7 @@ TEST(VitTest, NewWeightsComeFromTheSeedAndLearn) {
   for (std::int64_t b = 0; b < 32; ++b) images[b].slice(1, b % 2 * 4, b % 2 * 4 + 4).add_(1);
   const auto loss = [&] { return at::cross_entropy_loss(model.class_logits(model.forward(images)), labels); };
   const double first = loss().item<double>();
-  for (std::uint64_t step = 0; step < 60; ++step) {
+  for (std::uint64_t step = 0; step < 100; ++step) {
     model.dropout_seed = step;
     loss().backward();
     const at::NoGradGuard no_gradients;
