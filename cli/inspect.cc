@@ -5,8 +5,6 @@
 #include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -29,18 +27,17 @@ struct InspectOptions {
 };
 
 struct Column {
-  const char* key;
   const char* title;
   double HeadFidelity::*value;
 };
 
 constexpr std::array kColumns = {
-    Column{"entropy_softmax", "entropy, softmax", &HeadFidelity::entropy_softmax},
-    Column{"entropy_linear", "entropy, linear", &HeadFidelity::entropy_linear},
-    Column{"kl", "KL", &HeadFidelity::kl},
-    Column{"monotonicity", "monotonicity", &HeadFidelity::monotonicity},
-    Column{"linear_share", "linear share", &HeadFidelity::linear_share},
-    Column{"output_error", "output error", &HeadFidelity::output_error},
+    Column{"entropy, softmax", &HeadFidelity::entropy_softmax},
+    Column{"entropy, linear", &HeadFidelity::entropy_linear},
+    Column{"KL", &HeadFidelity::kl},
+    Column{"monotonicity", &HeadFidelity::monotonicity},
+    Column{"linear share", &HeadFidelity::linear_share},
+    Column{"output error", &HeadFidelity::output_error},
 };
 
 void print_row(const std::string& layer, const std::string& head, const HeadFidelity& values) {
@@ -93,8 +90,8 @@ void add_inspect(CLI::App& program) {
       ->required()
       ->type_name("MODEL");
   verb->add_option("--data", options->data, "text files, JSON lines or folders; with a task its folder")->type_name("FILE...");
-  verb->add_option("--task", options->task.name,
-                   fmt::format("of a classifier; its own where it was trained here: {}", fmt::join(task_names(), ", ")));
+  verb->add_option("--task", options->task.name, "of a classifier; by default what it was trained on")
+      ->check(CLI::IsMember(task_names(), CLI::ignore_case));
   verb->add_option("--task-length", options->task.length, "most tokens of an example, 0: the task's own")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -1,7 +1,5 @@
 #include "cli/summary_task.h"
 
-#include <fmt/ranges.h>
-
 #include <utility>
 
 namespace hedgehog::cli {
@@ -9,10 +7,10 @@ namespace hedgehog::cli {
 void add_summary_task(CLI::App& verb, SummaryTask& task, const std::string& examples, std::vector<std::string> others) {
   const std::string group = "Task";
   const CLI::Validator least = CLI::Range(std::int64_t{2}, std::int64_t{1} << 24).description("");
-  const std::string classifier = others.empty() ? "" : fmt::format("; of a classifier {}", fmt::join(others, ", "));
+  const std::string classifier = others.empty() ? "" : "; others: a classifier's, by default what it was trained on";
   others.emplace_back(kSamsum);
   verb.add_option("--task", task.name, "samsum: --data is its folder, and only the summaries' tokens count" + classifier)
-      ->check(CLI::IsMember(std::move(others)))
+      ->check(CLI::IsMember(std::move(others), CLI::ignore_case))
       ->group(group);
   verb.add_option("--examples", task.examples, examples)
       ->check(CLI::NonNegativeNumber)
