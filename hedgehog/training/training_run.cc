@@ -62,14 +62,8 @@ struct Position {
   double seconds = 0;                                // in this stage, also of processes that were stopped
 
   nlohmann::json to_json() const {
-    return {{"stage", stage},
-            {"step", step},
-            {"tokens", tokens},
-            {"log_bytes", log_bytes},
-            {"in_stage", in_stage},
-            {"reports", reports},
-            {"seconds", seconds},
-            {"threads", at::get_num_threads()}};
+    return {{"stage", stage},       {"step", step},       {"tokens", tokens},   {"log_bytes", log_bytes},
+            {"in_stage", in_stage}, {"reports", reports}, {"seconds", seconds}, {"threads", at::get_num_threads()}};
   }
   static Position from_json(const nlohmann::json& json) {
     try {
