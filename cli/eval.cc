@@ -4,12 +4,9 @@
 #include "cli/model_data.h"
 #include "cli/summary_task.h"
 #include "cli/task_model.h"
-#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/evaluation/perplexity.h"
 #include "hedgehog/evaluation/summary_score.h"
-#include "hedgehog/evaluation/task_score.h"
-#include "hedgehog/training/classification.h"
 
 #include <chrono>
 
@@ -103,14 +100,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::chrono::steady_clock::time_point start) {
   check(!options.controls && options.teacher.empty(), "--controls, --teacher: of language models only");
   const std::unique_ptr<Progress> progress = make_progress();
-  const TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
-  const Examples& examples = *job.task.evaluation;
-  const TaskScore score = task_score(job.task, predict(*job.model, examples, kExampleBatch, *progress));
-  nlohmann::json fields = {
-      {"task", job.task.name}, {"score", score.mean}, {"metrics", score.metrics}, {"examples", examples.size()}};
-  if (is_converted(*job.model)) {
-    fields["fidelity"] = to_json(mean_over_heads(fidelity(*job.model, examples, kFidelityExamples, kExampleBatch, *progress)));
-  }
+  TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
+  const nlohmann::json fields = score_task(job, kExampleBatch, kFidelityExamples, *progress);
   if (options.common.json) return print_json("eval", options.model, options.common, seconds_since(start), fields);
   print_task_score(fields);
 }

@@ -1,7 +1,10 @@
 #include "cli/task_model.h"
 
+#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/checkpoint/json_file.h"
+#include "hedgehog/evaluation/task_score.h"
+#include "hedgehog/training/classification.h"
 
 #include <fmt/core.h>
 
@@ -12,6 +15,7 @@ namespace hedgehog::cli {
 namespace {
 
 constexpr std::size_t kMostConfig = std::size_t{1} << 20;  // bytes of a config.json
+constexpr std::int64_t kFidelityBatch = 16;
 
 // A configuration for a model from scratch, with what the task decides where it leaves it out.
 nlohmann::json completed(nlohmann::json config, const Task& task) {
@@ -28,6 +32,12 @@ nlohmann::json completed(nlohmann::json config, const Task& task) {
     put("num_channels", task.channels);
   }
   return config;
+}
+
+bool is_converted(Classifier& model) {
+  const auto attentions = model.attentions();
+  return std::any_of(attentions.begin(), attentions.end(),
+                     [](const Attention* a) { return a->config().kind != AttentionKind::kSoftmax; });
 }
 
 }  // namespace
@@ -76,18 +86,23 @@ std::optional<TaskConfig> measured_task(const std::string& model, TaskConfig ask
   return asked;
 }
 
+nlohmann::json score_task(TaskModel& job, std::int64_t batch, std::int64_t fidelity_examples, Progress& progress) {
+  const Examples& examples = *job.task.evaluation;
+  const TaskScore score = task_score(job.task, predict(*job.model, examples, batch, progress));
+  nlohmann::json fields = {
+      {"task", job.task.name}, {"score", score.mean}, {"metrics", score.metrics}, {"examples", examples.size()}};
+  if (is_converted(*job.model) && fidelity_examples > 0) {
+    fields["fidelity"] = to_json(mean_over_heads(fidelity(*job.model, examples, fidelity_examples, kFidelityBatch, progress)));
+  }
+  return fields;
+}
+
 void print_task_score(const nlohmann::json& fields) {
   const auto line = [](const std::string& name, double value) { fmt::print("{:<24}{:>10.4f}\n", name, value); };
   for (const auto& [name, value] : fields.at("metrics").items()) line(name, value.get<double>());
   if (!fields.contains("fidelity")) return;
   line("KL(softmax || linear)", fields["fidelity"]["kl"].get<double>());
   line("monotonicity", fields["fidelity"]["monotonicity"].get<double>());
-}
-
-bool is_converted(Classifier& model) {
-  const auto attentions = model.attentions();
-  return std::any_of(attentions.begin(), attentions.end(),
-                     [](const Attention* a) { return a->config().kind != AttentionKind::kSoftmax; });
 }
 
 }  // namespace hedgehog::cli

@@ -3,10 +3,8 @@
 #include "cli/command.h"
 #include "cli/task_model.h"
 #include "cli/train_language.h"
-#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/data/tasks.h"
-#include "hedgehog/evaluation/task_score.h"
 #include "hedgehog/models/adapter.h"
 #include "hedgehog/training/classification.h"
 #include "hedgehog/training/training_run.h"
@@ -105,21 +103,13 @@ void run_train(TrainOptions options) {
   const std::vector<StageMaker> stages = stages_of(options, job);
   const nlohmann::json reports = stages.empty() ? nlohmann::json::array() : run_stages(stages, run, *progress);
 
-  const TaskScore score = task_score(job.task, predict(*job.model, *job.task.evaluation, options.training.batch, *progress));
-  nlohmann::json fields = {{"task", job.task.name},
-                           {"score", score.mean},
-                           {"metrics", score.metrics},
-                           {"examples", job.task.evaluation->size()},
-                           {"recipe", identity["recipe"]},
-                           {"training", reports},
-                           {"output", options.output.string()}};
-  if (is_converted(*job.model) && options.fidelity_examples > 0) {
-    fields["fidelity"] =
-        to_json(mean_over_heads(fidelity(*job.model, *job.task.evaluation, options.fidelity_examples, 16, *progress)));
-  }
+  nlohmann::json fields = score_task(job, options.training.batch, options.fidelity_examples, *progress);
+  fields["recipe"] = identity["recipe"];
+  fields["training"] = reports;
+  fields["output"] = options.output.string();
   nlohmann::json description = {{"task", job.task.name},
                                 {"examples", describe(options.task)},
-                                {"metrics", score.metrics},
+                                {"metrics", fields["metrics"]},
                                 {"recipe", identity["recipe"]}};
   if (job.checkpoint)
     description["base"] = {{"path", fs::weakly_canonical(job.checkpoint->path).string()}, {"sha256", identity["base"]}};

@@ -25,14 +25,9 @@ class PackedImagesFile : public ::testing::Test {
     return folder_.path() / name;
   }
   void refused(const std::filesystem::path& path, const std::string& because) {
-    try {
-      const PackedImages images(path, 0);
-      ADD_FAILURE() << "taken: " << because;
-    } catch (const Error& error) {
-      const std::string what = error.what();
-      EXPECT_NE(what.find(because), std::string::npos) << what;
-      EXPECT_NE(what.find(path.string()), std::string::npos) << what;
-    }
+    const std::string what = testing::error_of([&] { const PackedImages images(path, 0); });
+    EXPECT_NE(what.find(because), std::string::npos) << what;
+    EXPECT_NE(what.find(path.string()), std::string::npos) << what;
   }
   static at::Tensor pictures(std::int64_t count) {
     at::manual_seed(1);
