@@ -101,6 +101,9 @@ std::string test_name(std::string name) {
   return name;
 }
 
+INSTANTIATE_TEST_SUITE_P(All, Maps, ::testing::ValuesIn(feature_map_names()),
+                         [](const auto& info) { return test_name(info.param); });
+
 // Below F rows Taylor attends by its weights, from there on by its features: the same function, and the same gradients.
 class TwoForms : public ::testing::TestWithParam<bool> {};
 
@@ -132,9 +135,6 @@ TEST_P(TwoForms, OfTaylorAgreeWhereOneFollowsTheOther) {
 
 INSTANTIATE_TEST_SUITE_P(Forms, TwoForms, ::testing::Bool(),
                          [](const auto& info) { return info.param ? "causal" : "bidirectional"; });
-
-INSTANTIATE_TEST_SUITE_P(All, Maps, ::testing::ValuesIn(feature_map_names()),
-                         [](const auto& info) { return test_name(info.param); });
 
 TEST(FeatureMaps, AnUnknownNameIsAnErrorThatListsTheKnown) {
   for (const char* name : {"porcupine", "exp-", "exp-0", "exp-x", "exp--1", "exp-inf", "elu-2", ""}) {
