@@ -27,6 +27,7 @@ nlohmann::json completed(nlohmann::json config, const Task& task) {
   put("num_labels", task.labels);
   put("max_position_embeddings", task.length);
   put("n_positions", task.length);
+  if (task.pairs) config["pair_classifier"] = true;
   if (task.images) {
     put("image_size", task.length);
     put("num_channels", task.channels);
@@ -58,6 +59,9 @@ TaskModel open_task_model(const std::string& model, const TaskConfig& task, std:
   } else {
     result.model = load_classifier(*result.checkpoint, new_classifier ? result.task.labels : 0, seed);
   }
+  const bool pairs = result.model->config().value("pair_classifier", false);
+  check(pairs == result.task.pairs, "{}: is a classifier of {}, and the task's examples are {}", model,
+        pairs ? "pairs" : "single texts or images", result.task.pairs ? "pairs of texts: train one from a config.json" : "not");
   check(result.model->labels() == result.task.labels, "{}: gives {} labels, and the task has {}", model, result.model->labels(),
         result.task.labels);
   return result;

@@ -131,6 +131,42 @@ std::string SequenceExamples::sha256() const {
   return hash.hexadecimal();
 }
 
+PairExamples::PairExamples(std::vector<ByteSequence> first, std::vector<ByteSequence> second, std::int64_t longest,
+                           std::int64_t first_token)
+    : first_(std::move(first), longest, first_token), second_(std::move(second), longest, first_token) {
+  check(first_.size() == second_.size(), "pairs: {} first sequences and {} second ones", first_.size(), second_.size());
+}
+
+ExampleBatch PairExamples::batch(std::span<const std::int64_t> rows) const {
+  ExampleBatch result = first_.batch(rows);
+  const ClassifierInput first = result.input, second = second_.batch(rows).input;
+  const std::int64_t length = std::max(first.tokens.size(1), second.tokens.size(1));
+  const auto padded = [&](const at::Tensor& tokens) {
+    return at::constant_pad_nd(tokens, {0, length - tokens.size(1)}, kPaddingId);
+  };
+  const auto key_count = [](const ClassifierInput& input) {
+    if (input.key_count.defined()) return input.key_count;
+    return at::full({input.tokens.size(0)}, input.tokens.size(1), at::kInt);
+  };
+  result.input.tokens = at::cat({padded(first.tokens), padded(second.tokens)});
+  const at::Tensor count = at::cat({key_count(first), key_count(second)});
+  if (count.lt(length).any().item<bool>()) result.input.key_count = count;
+  return result;
+}
+
+std::vector<std::int64_t> PairExamples::lengths() const {
+  std::vector<std::int64_t> lengths = first_.lengths();
+  const std::vector<std::int64_t> second = second_.lengths();
+  for (std::size_t i = 0; i < lengths.size(); ++i) lengths[i] = std::max(lengths[i], second[i]);
+  return lengths;
+}
+
+std::string PairExamples::sha256() const {
+  Sha256 hash;
+  for (const std::string& part : {first_.sha256(), second_.sha256()}) hash.update(std::as_bytes(std::span(part)));
+  return hash.hexadecimal();
+}
+
 std::string GrayImageExamples::sha256() const {
   Sha256 hash;
   hash.update(bytes_of(images_.pixels));

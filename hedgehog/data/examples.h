@@ -74,6 +74,25 @@ class SequenceExamples : public Examples {
   std::int64_t longest_, first_token_;
 };
 
+/// Pairs of byte sequences. A batch has twice as many rows as examples: the first sequences, then the second ones.
+class PairExamples : public Examples {
+ public:
+  /// Pair i is first[i] and second[i], with the first one's label; of each at most its first `longest` symbols. Throws Error
+  /// unless there are as many.
+  PairExamples(std::vector<ByteSequence> first, std::vector<ByteSequence> second, std::int64_t longest,
+               std::int64_t first_token);
+
+  std::int64_t size() const override { return first_.size(); }
+  ExampleBatch batch(std::span<const std::int64_t> rows) const override;
+  std::vector<double> labels() const override { return first_.labels(); }
+  /// Of the longer one.
+  std::vector<std::int64_t> lengths() const override;
+  std::string sha256() const override;
+
+ private:
+  SequenceExamples first_, second_;
+};
+
 /// What is the same however gray images are read.
 class GrayImageExamples : public Examples {
  public:

@@ -1,6 +1,7 @@
 #include "hedgehog/data/tasks.h"
 
 #include "hedgehog/base/error.h"
+#include "hedgehog/data/aan.h"
 #include "hedgehog/data/associative_recall.h"
 #include "hedgehog/data/cifar10.h"
 #include "hedgehog/data/glue.h"
@@ -26,7 +27,7 @@ constexpr std::int64_t kGlueLength = 128;
 constexpr std::int64_t kRecallTraining = 10'000, kRecallEvaluation = 2'000;
 constexpr std::int64_t kListOpsTraining = 96'000, kListOpsEvaluation = 2'000;
 constexpr std::int64_t kPathfinderTraining = 160'000, kPathfinderEvaluation = 20'000;
-constexpr std::int64_t kTextLength = 4096;
+constexpr std::int64_t kTextLength = 4096, kPaperLength = 4000;
 // Of CIFAR-10's pixels in gray, divided by 255.
 constexpr double kImageMean = 0.48, kImageDeviation = 0.24;
 constexpr std::int64_t kPixelIds = 257;  // and the token that a sequence begins with
@@ -144,6 +145,24 @@ Task open_text(const TaskConfig& config) {
   return task;
 }
 
+Task open_retrieval(const TaskConfig& config) {
+  Task task;
+  task.labels = 2;
+  task.vocabulary = kByteIds + 1;
+  task.pairs = true;
+  const std::int64_t length = or_else(config.length, kPaperLength);
+  task.length = length + 1;
+  const auto read = [&](const char* file, std::int64_t most) {
+    PaperPairs pairs = read_aan(there(config.data, file), static_cast<std::size_t>(length));
+    // The same seed picks the same ones of both.
+    return std::make_unique<PairExamples>(some_of(std::move(pairs.first), most, config.seed),
+                                          some_of(std::move(pairs.second), most, config.seed), length, task.vocabulary - 1);
+  };
+  task.training = read("new_aan_pairs.train.tsv", config.training);
+  task.evaluation = read("new_aan_pairs.test.tsv", config.evaluation);
+  return task;
+}
+
 // Images [first, first + count).
 GrayImages part(const GrayImages& images, std::int64_t first, std::int64_t count) {
   const std::int64_t pixels = images.side * images.side;
@@ -213,7 +232,8 @@ Task make_pathfinder(const TaskConfig& config) {
 std::vector<std::string> task_names() {
   std::vector<std::string> names;
   for (const GlueTask& task : glue_tasks()) names.push_back(lower(task.name));
-  for (const char* name : {"recall", "listops", "text", "image", "pathfinder", "vision", "images"}) names.emplace_back(name);
+  for (const char* name : {"recall", "listops", "text", "retrieval", "image", "pathfinder", "vision", "images"})
+    names.emplace_back(name);
   return names;
 }
 
@@ -232,6 +252,7 @@ Task open_task(const TaskConfig& config, const Tokenizer* tokenizer) {
     if (name == "recall") return make_recall(config);
     if (name == "listops") return make_listops(config);
     if (name == "text") return open_text(config);
+    if (name == "retrieval") return open_retrieval(config);
     if (name == "image" || name == "vision") return open_cifar10(config, name == "vision");
     if (name == "images") return open_images(config);
     if (name == "pathfinder") return make_pathfinder(config);

@@ -28,10 +28,11 @@ struct Task {
   std::int64_t labels = 0;                  // classes; 1: a regression
   std::int64_t vocabulary = 0, length = 0;  // of a model from scratch: ids, most tokens; images: their side
   bool images = false;                      // is read as images
+  bool pairs = false;                       // of two sequences each, which a model reads apart
   std::int64_t channels = 1;                // of images
 };
 
-/// "cola", "sst-2", …, "recall", "listops", "text", "image", "pathfinder", "vision", "images".
+/// "cola", "sst-2", …, "recall", "listops", "text", "image", "retrieval", "pathfinder", "vision", "images".
 std::vector<std::string> task_names();
 
 /// `tokenizer`: of GLUE's tasks only, may be null for others. Throws Error for a name that is not known, and all that the

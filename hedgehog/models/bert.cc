@@ -71,6 +71,7 @@ BertConfig bert_config(const nlohmann::json& json) {
   config.token_types = fields.integer_or("type_vocab_size", 2, 1, 1 << 16);
   config.padding_token = fields.integer_or("pad_token_id", json.contains("pad_token_id") ? -1 : 0, -1, config.vocabulary - 1);
   config.classifier_dropout = fields.number_or("classifier_dropout", config.encoder.dropout, 0, 0.999);
+  config.pair_classifier = fields.boolean_or("pair_classifier", false);
   config.tied_embeddings = fields.boolean_or("tie_word_embeddings", true);
   return config;
 }
@@ -111,7 +112,8 @@ void Bert::visit_pooler(const WeightVisitor& visit) {
 }
 
 void Bert::visit_classifier(const WeightVisitor& visit) {
-  visit_linear("classifier", classifier_, config_.encoder.labels, config_.encoder.hidden, visit);
+  const std::int64_t parts = config_.pair_classifier ? 4 : 1;
+  visit_linear("classifier", classifier_, config_.encoder.labels, parts * config_.encoder.hidden, visit);
 }
 
 std::vector<std::pair<std::string, at::Tensor*>> Bert::weights() {
@@ -164,7 +166,13 @@ at::Tensor Bert::pooled(const at::Tensor& hidden) const {
 at::Tensor Bert::class_logits(const at::Tensor& hidden) const {
   check(config_.classifier, "this model has no classifier: start_classifier() makes one");
   Dropout dropout(dropout_seed, kHeadStream);
-  return classifier_.forward(dropout(pooled(hidden), config_.classifier_dropout));
+  at::Tensor features = pooled(hidden);
+  if (config_.pair_classifier) {
+    check(features.size(0) % 2 == 0, "a classifier of pairs needs an even number of texts, found {}", features.size(0));
+    const auto pair = features.chunk(2);
+    features = at::cat({pair[0], pair[1], pair[0] * pair[1], pair[0] - pair[1]}, 1);
+  }
+  return classifier_.forward(dropout(features, config_.classifier_dropout));
 }
 
 at::Tensor Bert::masked_word_logits(const at::Tensor& hidden) const {

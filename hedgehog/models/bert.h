@@ -19,6 +19,8 @@ struct BertConfig {
   std::int64_t vocabulary = 0, max_positions = 512, token_types = 2;
   std::int64_t padding_token = 0;  // its embedding gets no gradient; -1: there is none
   double classifier_dropout = 0;
+  // Of two texts, rows i and batch / 2 + i, from their pooled x and y: [x, y, x ∗ y, x − y] (Long Range Arena's Retrieval).
+  bool pair_classifier = false;
   bool tied_embeddings = true;  // the masked-word head's matrix is the word embedding
   // What the model has beside embeddings and blocks; of a checkpoint: what its file holds.
   bool pooler = true, classifier = true, masked_words = true;
@@ -54,7 +56,8 @@ class Bert {
   /// tanh(W h₀ + b) of the first token's hidden state: [batch, hidden] from hidden states [batch, length, hidden]. Of packed
   /// documents the caller picks the first rows: [documents, 1, hidden].
   at::Tensor pooled(const at::Tensor& hidden) const;
-  /// [batch, labels] from hidden states [batch, length, hidden], by way of pooled(). Throws Error if there is no classifier.
+  /// [batch, labels] from hidden states [batch, length, hidden], by way of pooled(); of a pair_classifier [batch / 2, labels].
+  /// Throws Error if there is no classifier.
   at::Tensor class_logits(const at::Tensor& hidden) const;
   /// [..., vocabulary] from hidden states [..., hidden]: each row's word. Throws Error if there is no such head.
   at::Tensor masked_word_logits(const at::Tensor& hidden) const;

@@ -19,7 +19,7 @@ namespace hedgehog {
 
 /// A batch of examples; what a model does not read is undefined.
 struct ClassifierInput {
-  at::Tensor tokens;       // int64 [batch, length]
+  at::Tensor tokens;       // int64 [batch, length]; of pairs the first ones' rows, then the second ones'
   at::Tensor token_types;  // int64 [batch, length]; undefined: 0
   at::Tensor key_count;    // int32 [batch]: tokens from this one on are padding; undefined: none is
   at::Tensor images;       // fp32 [batch, channels, height, width], normalised

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <tuple>
 
 namespace hedgehog {
 namespace {
@@ -91,6 +92,42 @@ TEST(Train, EvalOfWhatIsNoClassifierOrOfAnotherTaskSaysSo) {
   weights.replace(weights.find("classifier.weight"), 10, "elsewhere_");
   folder.write("vit/model.safetensors", weights);
   refused({"eval", folder / "vit", "--data", data}, "has no classifier; 'hedgehog train'");
+}
+
+TEST(Train, PairsOfTextsFromScratchThenConverted) {
+  const TemporaryFolder folder;
+  std::string pairs;  // linked where both are of the same letter
+  for (int i = 0; i < 40; ++i) {
+    const std::string first(5, i % 2 ? 'a' : 'b'), second(8, i % 4 < 2 ? 'a' : 'b');
+    pairs += std::string(first[0] == second[0] ? "1" : "0") + "\tP\tQ\t" + first + "\t" + second + "\n";
+  }
+  folder.write("data/new_aan_pairs.train.tsv", pairs);
+  folder.write("data/new_aan_pairs.test.tsv", pairs);
+  const auto config = folder.write("pairs.json", R"({"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 1,
+      "num_attention_heads": 2, "intermediate_size": 16, "hidden_dropout_prob": 0, "initializer_range": 0.2})");
+  const auto data = folder / "data";
+  const auto run = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "train");
+    for (const char* flag : {"--task", "retrieval", "--json", "--threads", "1", "--data"}) arguments.emplace_back(flag);
+    arguments.push_back(data);
+    return parsed(run_program(arguments));
+  };
+  const json softmax = run({config, "-o", folder / "softmax", "--epochs", "30", "--lr", "1e-2", "--batch", "8"});
+  EXPECT_EQ(softmax["score"], 1) << "neither text alone says it";
+  const json linear =
+      run({folder / "softmax", "-o", folder / "linear", "--attention", "linear", "--distill-epochs", "1", "--epochs", "0"});
+  EXPECT_GT(linear["fidelity"]["kl"].get<double>(), 0);
+  EXPECT_EQ(parsed(run_program({"eval", folder / "linear", "--data", data, "--json"}))["score"], linear["score"]);
+  // A model of single texts isn't one of pairs, nor the other way round.
+  parsed(run_program({"train", config, "-o", folder / "lists", "--task", "listops", "--length", "20", "--examples", "4",
+                      "--eval-examples", "4", "--epochs", "0", "--json"}));
+  for (const auto& [model, task, because] :
+       {std::tuple{"lists", "retrieval", "single texts or images"}, {"softmax", "listops", "a classifier of pairs"}}) {
+    const Outcome outcome = run_program({"train", folder / model, "-o", folder / "x", "--task", task, "--data", data,
+                                         "--length", "20", "--examples", "4", "--eval-examples", "4"});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find(because), std::string::npos) << outcome.err;
+  }
 }
 
 TEST(Train, IsTheSameForASeed) {

@@ -66,6 +66,20 @@ TEST(SequenceExamples, AreCutAndPaddedBehindTheFirstToken) {
   EXPECT_NE(SequenceExamples({{{1}, 1}}, 3, 257).sha256(), SequenceExamples({{{1}, 0}}, 3, 257).sha256());
 }
 
+TEST(PairExamples, SecondsStandBehindTheFirstOnes) {
+  const PairExamples examples({{{1, 2}, 1}, {{3}, 0}}, {{{4, 5, 6, 7}, 1}, {{8}, 0}}, 3, 257);
+  const auto batch = examples.batch(std::vector<std::int64_t>{1, 0});
+  EXPECT_TRUE(at::equal(batch.input.tokens,
+                        at::tensor({257, 4, 0, 0, 257, 2, 3, 0, 257, 9, 0, 0, 257, 5, 6, 7}, at::kLong).view({4, 4})));
+  EXPECT_TRUE(at::equal(batch.input.key_count, at::tensor({2, 3, 2, 4}, at::kInt)));
+  EXPECT_TRUE(at::equal(batch.labels, at::tensor({0, 1}, at::kLong)));
+  EXPECT_EQ(examples.lengths(), (std::vector<std::int64_t>{3, 1}));
+  EXPECT_FALSE(examples.batch(std::vector<std::int64_t>{1}).input.key_count.defined()) << "as long as one another";
+  const PairExamples swapped({{{4, 5, 6, 7}, 1}, {{8}, 0}}, {{{1, 2}, 1}, {{3}, 0}}, 3, 257);
+  EXPECT_NE(examples.sha256(), swapped.sha256());
+  EXPECT_THROW(PairExamples({{{1}, 1}}, {}, 3, 257), Error);
+}
+
 TEST(Examples, HashChangesWithAnything) {
   std::set<std::string> hashes;
   for (const auto& [token, type, label] : {std::tuple{1, 0, 1.0}, {2, 0, 1.0}, {1, 1, 1.0}, {1, 0, 0.0}}) {

@@ -7,6 +7,7 @@
 #include "tests/support/mutator.h"
 
 #include <cstdlib>
+#include <map>
 
 namespace hedgehog {
 namespace {
@@ -240,6 +241,22 @@ TEST(BertTest, AClassifierCanBeMadeAnew) {
   EXPECT_EQ(model.weights().back().first, "classifier.bias");
   EXPECT_EQ(model.config().encoder.labels, 1);
   EXPECT_THROW(model.start_classifier(0, 5), Error);
+}
+
+TEST(BertTest, AClassifierOfPairsReadsBothTheirProductAndTheirDifference) {
+  BertConfig config = load_bert("bert").config();
+  config.pooler = config.classifier = config.pair_classifier = true;
+  Bert model(config, 7);
+  const at::NoGradGuard no_gradients;
+  const at::Tensor hidden = model.forward({at::arange(24, at::kLong).view({4, 6})}), pooled = model.pooled(hidden);
+  std::map<std::string, at::Tensor*> weights;
+  for (const auto& [name, tensor] : model.weights()) weights[name] = tensor;
+  for (std::int64_t pair = 0; pair < 2; ++pair) {
+    const at::Tensor x = pooled[pair], y = pooled[2 + pair];
+    const at::Tensor logits = weights["classifier.weight"]->matmul(at::cat({x, y, x * y, x - y})) + *weights["classifier.bias"];
+    EXPECT_LE(relative_difference(model.class_logits(hidden)[pair], logits), 1e-6);
+  }
+  EXPECT_THROW(model.class_logits(hidden.narrow(0, 0, 3)), Error);
 }
 
 TEST(BertTest, RefusesWrongArguments) {
