@@ -1,0 +1,166 @@
+"""scripts/experiment with a program that only notes how it was called: which commands, in what order, what is kept, what a page says."""
+import contextlib
+import io
+import json
+import os
+import stat
+import tempfile
+import tomllib
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from support import load
+
+experiment = load("experiment")
+import result_page  # noqa: E402 (experiment's folder is on the path now)
+
+RECIPE = tomllib.loads("""
+title = "A title"
+verb = "train"
+model = "base.json"
+tasks = ["one", "two"]
+metric = "score"
+percent = true
+reference = "softmax"
+seeds = [0, 1]
+flags = ["--task", "{task}", "--lr", "1"]
+notes = "What differs."
+
+[columns]
+KL = "fidelity.kl"
+
+[small]
+flags = ["--epochs", "1"]
+two = ["--lr", "2"]
+linear = ["--epochs", "3"]
+
+[[run]]
+name = "softmax"
+
+[[run]]
+name = "linear"
+model = "@softmax"
+flags = ["--attention", "linear"]
+""")
+# Prints a score that follows from the seed, or fails where the task is "bad"; its calls stand in a file.
+PROGRAM = """#!/usr/bin/env python3
+import json, os, sys
+flags = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+with open(os.environ["CALLS"], "a") as file:
+    file.write(json.dumps(sys.argv[1:]) + "\\n")
+if flags["--task"] == "bad":
+    sys.exit(3)
+linear = "linear" in sys.argv
+os.makedirs(flags["-o"], exist_ok=True)
+print(json.dumps({"score": (0.4 if linear else 0.5) + 0.1 * int(flags["--seed"]), "seconds": 60, **({"fidelity": {"kl": 0.25}} if linear else {})}))
+"""
+
+
+class Experiment(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        program = self.folder / "bin/hedgehog"
+        program.parent.mkdir()
+        program.write_text(PROGRAM)
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        self.enterContext(mock.patch.dict(os.environ, {"HEDGEHOG_BUILD": str(program.parent), "CALLS": str(self.folder / "calls")}))
+        self.enterContext(contextlib.redirect_stderr(io.StringIO()))
+
+    def items(self, recipe=RECIPE, seeds=None):
+        return list(experiment.commands(recipe, "small", self.folder / "results", seeds))
+
+    def calls(self):
+        path = self.folder / "calls"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def test_flags_of_task_and_run_win_over_those_of_all(self):
+        found = {(task, run, seed): training for task, run, seed, training, *_ in self.items()}
+        self.assertEqual(len(found), 8)
+        output = str(self.folder / "results/two/linear/1")
+        self.assertEqual(found["two", "linear", 1][1:], ["train", str(self.folder / "results/two/softmax/1"), "--task", "two", "--lr", "2", "--epochs", "3",
+                                                         "--attention", "linear", "--seed", "1", "-o", output, "--json"])
+        self.assertEqual(found["one", "softmax", 0][2], str(experiment.ROOT / "base.json"))
+
+    def test_what_others_start_from_comes_first_and_nothing_is_run_twice(self):
+        experiment.execute_all(self.items(), 3)
+        calls = self.calls()
+        self.assertEqual(len(calls), 8)
+        outputs = [call[call.index("-o") + 1] for call in calls]
+        for place, call in enumerate(calls):
+            if "linear" in call:
+                self.assertIn(call[1], outputs[:place])
+        experiment.execute_all(self.items(seeds=[0, 1, 2]), 1)
+        self.assertEqual([call[call.index("--seed") + 1] for call in self.calls()[8:]], ["2"] * 4)
+
+    def test_a_stopped_run_goes_on(self):
+        (self.folder / "results/one/softmax/0/state").mkdir(parents=True)
+        experiment.execute_all(self.items(), 1)
+        resumed = [call for call in self.calls() if "--resume" in call]
+        self.assertEqual([call[call.index("-o") + 1] for call in resumed], [str(self.folder / "results/one/softmax/0")])
+
+    def test_a_failed_run_stops_all_and_is_named(self):
+        with self.assertRaises(SystemExit) as failure:
+            experiment.execute_all(self.items({**RECIPE, "tasks": ["bad", "one"]}), 1)
+        self.assertIn("exit status 3", str(failure.exception))
+        self.assertIn("--task bad", str(failure.exception))
+        self.assertEqual(len(self.calls()), 1)
+        self.assertFalse((self.folder / "results/bad/softmax/0.json").exists())
+
+    def test_the_page_of_what_is_there(self):
+        self.enterContext(mock.patch.object(result_page, "PAGES", self.folder))
+        self.enterContext(mock.patch.object(result_page, "write_targets"))
+        recipe = {**RECIPE, "tasks": ["one"]}
+        experiment.execute_all(self.items(recipe)[:3], 1)
+        experiment.write_page(recipe, "small", "name", self.folder / "results")
+        page = (self.folder / "name.md").read_text()
+        # 0.5 and 0.6: mean 0.55, deviation 0.0707, times 12.706 / sqrt(2).
+        self.assertIn("| softmax | 55.00 ± 63.53 | 1.000 |  | 1.0 | 2 |", page)
+        self.assertIn("| linear | 40.00 | 0.727 | 0.250 | 1.0 | 1 |", page)
+        self.assertIn("What differs.", page)
+        self.assertIn("**1 runs are missing.**", page)
+        self.assertEqual(json.loads((self.folder / "name.json").read_text())["missing"], 1)
+
+
+class Targets(unittest.TestCase):
+    CASES = [{"run": run, "task": task, "mean": mean, "share": share, "gap_closed": 0.5}
+             for run, task, mean, share in [("a", "x", 2, 0.9), ("a", "y", 4, 1.1), ("b", "x", 1, 1), ("b", "y", 3, 1), ("c", "x", 0, 0)]]
+
+    def measured(self, **target):
+        return result_page.measured({"run": "a", **target}, self.CASES)
+
+    def test_measures(self):
+        self.assertEqual(self.measured(measure="share", at_least=1), ("1.0000", True))
+        self.assertEqual(self.measured(measure="share", at_most=0.99), ("1.0000", False))
+        self.assertEqual(self.measured(measure="mean", at_least=3.5), ("3.0000", False))
+        self.assertEqual(self.measured(measure="gap_closed", at_least=0.5), ("0.5000", True))
+        self.assertEqual(self.measured(measure="difference", others=["b"], at_least=0), ("1.0000", True))
+        self.assertEqual(self.measured(measure="above", others=["b", "c"]), ("+1.0000 over b", True))
+
+    def test_a_missing_run_is_not_measured(self):
+        self.assertIsNone(self.measured(run="d", measure="mean", at_least=0))
+        self.assertIsNone(self.measured(measure="above", others=["d"]))
+
+    def test_every_recipe_can_be_read(self):
+        for path in sorted((experiment.ROOT / "recipes/experiments").glob("*.toml")):
+            with self.subTest(path.name):
+                recipe = tomllib.loads(path.read_text())
+                runs = {run["name"] for run in recipe["run"]}
+                for size in ("small", "paper"):
+                    self.assertIn(size, recipe)
+                for target in recipe.get("target", []):
+                    self.assertIn(target["run"], runs)
+                    self.assertLessEqual(set(target.get("others", [])), runs)
+                    self.assertLessEqual(set(target.get("tasks", [])), set(recipe["tasks"]))
+
+
+class Intervals(unittest.TestCase):
+    def test_students_t(self):
+        # scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem
+        for values, half in (([1, 3], 12.7062), ([1, 2, 4], 3.7945), (list(range(10)), 2.1659)):
+            self.assertAlmostEqual(result_page.interval(values)[1], half, places=3)
+        self.assertIsNone(result_page.interval([1])[1])
+
+
+if __name__ == "__main__":
+    unittest.main()
