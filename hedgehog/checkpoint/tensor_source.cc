@@ -11,13 +11,13 @@ namespace hedgehog {
 
 at::Tensor TensorSource::load_float(const std::string& name, const std::vector<std::int64_t>& shape) const {
   at::Tensor tensor = load(name);
-  check(tensor.sizes() == at::IntArrayRef(shape), "{}: tensor {} has shape [{}], expected [{}]", origin(), name,
+  check(tensor.sizes() == at::IntArrayRef(shape), "{}: tensor {} has shape [{}], expected [{}]", origin(), described(name),
         fmt::join(tensor.sizes(), ", "), fmt::join(shape, ", "));
   const at::ScalarType dtype = tensor.scalar_type();
   check(
       dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16 || dtype == at::kDouble,
       "{}: tensor {} holds {}, which means nothing without its scales; use a checkpoint that is not quantized, or a GGUF file",
-      origin(), name, at::toString(dtype));
+      origin(), described(name), at::toString(dtype));
   return tensor.to(at::kFloat);
 }
 

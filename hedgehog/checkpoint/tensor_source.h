@@ -30,6 +30,8 @@ class TensorSource {
   at::Tensor load_float(const std::string& name, const std::vector<std::int64_t>& shape) const;
   /// What the errors call the source: a path.
   virtual std::string origin() const = 0;
+  /// And a tensor: its name in the file, where that is another one.
+  virtual std::string described(const std::string& name) const { return name; }
 };
 
 }  // namespace hedgehog

@@ -80,6 +80,10 @@ class Gpt2Tensors : public TensorSource {
     return tensor.contiguous();
   }
   std::string origin() const override { return file_->origin(); }
+  std::string described(const std::string& name) const override {
+    const Place place = place_of(name);
+    return place.name.empty() ? name : prefix_ + place.name + (place.matrix ? " (transposed)" : "");
+  }
 
  private:
   std::shared_ptr<const TensorSource> file_;
