@@ -5,6 +5,7 @@
 #include "hedgehog/models/activation.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 namespace hedgehog {
 namespace {
