@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -133,38 +134,32 @@ std::string SequenceExamples::sha256() const {
 
 PairExamples::PairExamples(std::vector<ByteSequence> first, std::vector<ByteSequence> second, std::int64_t longest,
                            std::int64_t first_token)
-    : first_(std::move(first), longest, first_token), second_(std::move(second), longest, first_token) {
-  check(first_.size() == second_.size(), "pairs: {} first sequences and {} second ones", first_.size(), second_.size());
+    : both_({}, longest, first_token) {
+  check(first.size() == second.size(), "pairs: {} first sequences and {} second ones", first.size(), second.size());
+  first.insert(first.end(), std::make_move_iterator(second.begin()), std::make_move_iterator(second.end()));
+  both_ = SequenceExamples(std::move(first), longest, first_token);
 }
 
 ExampleBatch PairExamples::batch(std::span<const std::int64_t> rows) const {
-  ExampleBatch result = first_.batch(rows);
-  const ClassifierInput first = result.input, second = second_.batch(rows).input;
-  const std::int64_t length = std::max(first.tokens.size(1), second.tokens.size(1));
-  const auto padded = [&](const at::Tensor& tokens) {
-    return at::constant_pad_nd(tokens, {0, length - tokens.size(1)}, kPaddingId);
-  };
-  const auto key_count = [](const ClassifierInput& input) {
-    if (input.key_count.defined()) return input.key_count;
-    return at::full({input.tokens.size(0)}, input.tokens.size(1), at::kInt);
-  };
-  result.input.tokens = at::cat({padded(first.tokens), padded(second.tokens)});
-  const at::Tensor count = at::cat({key_count(first), key_count(second)});
-  if (count.lt(length).any().item<bool>()) result.input.key_count = count;
+  std::vector<std::int64_t> both(rows.begin(), rows.end());
+  for (const std::int64_t row : rows) both.push_back(size() + row);
+  ExampleBatch result = both_.batch(both);
+  result.labels = result.labels.narrow(0, 0, std::ssize(rows));
   return result;
 }
 
-std::vector<std::int64_t> PairExamples::lengths() const {
-  std::vector<std::int64_t> lengths = first_.lengths();
-  const std::vector<std::int64_t> second = second_.lengths();
-  for (std::size_t i = 0; i < lengths.size(); ++i) lengths[i] = std::max(lengths[i], second[i]);
-  return lengths;
+std::vector<double> PairExamples::labels() const {
+  std::vector<double> labels = both_.labels();
+  labels.resize(static_cast<std::size_t>(size()));
+  return labels;
 }
 
-std::string PairExamples::sha256() const {
-  Sha256 hash;
-  for (const std::string& part : {first_.sha256(), second_.sha256()}) hash.update(std::as_bytes(std::span(part)));
-  return hash.hexadecimal();
+std::vector<std::int64_t> PairExamples::lengths() const {
+  std::vector<std::int64_t> lengths = both_.lengths();
+  const auto pairs = static_cast<std::size_t>(size());
+  for (std::size_t i = 0; i < pairs; ++i) lengths[i] = std::max(lengths[i], lengths[pairs + i]);
+  lengths.resize(pairs);
+  return lengths;
 }
 
 std::string GrayImageExamples::sha256() const {

@@ -82,15 +82,15 @@ class PairExamples : public Examples {
   PairExamples(std::vector<ByteSequence> first, std::vector<ByteSequence> second, std::int64_t longest,
                std::int64_t first_token);
 
-  std::int64_t size() const override { return first_.size(); }
+  std::int64_t size() const override { return both_.size() / 2; }
   ExampleBatch batch(std::span<const std::int64_t> rows) const override;
-  std::vector<double> labels() const override { return first_.labels(); }
+  std::vector<double> labels() const override;
   /// Of the longer one.
   std::vector<std::int64_t> lengths() const override;
-  std::string sha256() const override;
+  std::string sha256() const override { return both_.sha256(); }
 
  private:
-  SequenceExamples first_, second_;
+  SequenceExamples both_;  // the first ones, then the second ones
 };
 
 /// What is the same however gray images are read.

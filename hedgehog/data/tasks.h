@@ -32,7 +32,7 @@ struct Task {
   std::int64_t channels = 1;                // of images
 };
 
-/// "cola", "sst-2", …, "recall", "listops", "text", "image", "retrieval", "pathfinder", "vision", "images".
+/// "cola", "sst-2", …, "recall", "listops", "text", "retrieval", "image", "pathfinder", "vision", "images".
 std::vector<std::string> task_names();
 
 /// `tokenizer`: of GLUE's tasks only, may be null for others. Throws Error for a name that is not known, and all that the

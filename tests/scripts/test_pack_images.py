@@ -54,9 +54,9 @@ class PackImages(unittest.TestCase):
                 size = 3 * 12 * 12
                 found = [[(x / 255 - mean[i // 144]) / deviation[i // 144] for i, x in enumerate(tensors["images"][k * size:(k + 1) * size])]
                          for k in range(3)]
-                for label, picture in zip(tensors["labels"], found):
-                    self.assertTrue(any(all(abs(a - b) < 1e-4 for a, b in zip(picture, wanted, strict=True))
-                                        for name, wanted in pixels.items() if name.startswith(("tall", "wide")[label])))
+                matched = [name for label, picture in zip(tensors["labels"], found) for name, wanted in pixels.items()
+                           if name.startswith(("tall", "wide")[label]) and all(abs(a - b) < 1e-4 for a, b in zip(picture, wanted, strict=True))]
+                self.assertEqual(sorted(matched), sorted(pixels))
 
     def test_what_is_wrong_is_named(self):
         self.assertIn("two or more classes, found 0", self.pack(self.folder).stderr)
