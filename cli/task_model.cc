@@ -93,8 +93,11 @@ std::optional<TaskConfig> measured_task(const std::string& model, TaskConfig ask
 nlohmann::json score_task(TaskModel& job, std::int64_t batch, std::int64_t fidelity_examples, Progress& progress) {
   const Examples& examples = *job.task.evaluation;
   const TaskScore score = task_score(job.task, predict(*job.model, examples, batch, progress));
-  nlohmann::json fields = {
-      {"task", job.task.name}, {"score", score.mean}, {"metrics", score.metrics}, {"examples", examples.size()}};
+  nlohmann::json fields = {{"task", job.task.name},
+                           {"score", score.mean},
+                           {"metrics", score.metrics},
+                           {"half_interval", score.half_intervals},
+                           {"examples", examples.size()}};
   if (is_converted(*job.model) && fidelity_examples > 0) {
     fields["fidelity"] = to_json(mean_over_heads(fidelity(*job.model, examples, fidelity_examples, kFidelityBatch, progress)));
   }
@@ -102,8 +105,10 @@ nlohmann::json score_task(TaskModel& job, std::int64_t batch, std::int64_t fidel
 }
 
 void print_task_score(const nlohmann::json& fields) {
-  const auto line = [](const std::string& name, double value) { fmt::print("{:<24}{:>10.4f}\n", name, value); };
-  for (const auto& [name, value] : fields.at("metrics").items()) line(name, value.get<double>());
+  for (const auto& [name, value] : fields.at("metrics").items()) {
+    fmt::print("{:<24}{:>10.4f} ± {:.4f}\n", name, value.get<double>(), fields.at("half_interval").at(name).get<double>());
+  }
+  const auto line = [](const char* name, double value) { fmt::print("{:<24}{:>10.4f}\n", name, value); };
   if (!fields.contains("fidelity")) return;
   line("KL(softmax || linear)", fields["fidelity"]["kl"].get<double>());
   line("monotonicity", fields["fidelity"]["monotonicity"].get<double>());

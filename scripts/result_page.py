@@ -118,8 +118,8 @@ def write_page(recipe, size, name, results, logs, missing):
     runs = [result["run"] for found in results.values() for seeds in found.values() for result in seeds if "run" in result]
     each = lambda key: ", ".join(sorted({str(run[key]) for run in runs}))
     circumstances = f"; the runs' commits: {each('commit')}; {each('machine')}; threads a run: {each('threads')}" if runs else ""
-    over = "seeds" + (f", or of a single seed over its {recipe['interval_over']}" if "interval_over" in recipe else "")
-    lines += [f"Mean ± half of the 95 % confidence interval over {over} (Student's t). `scripts/experiment {name} --size {size}`"
+    single = f"; of a single seed over {recipe['interval_over']}" if "interval_over" in recipe else ""
+    lines += [f"Mean ± half of the 95 % confidence interval over seeds (Student's t){single}. `scripts/experiment {name} --size {size}`"
               f"{circumstances}." + (f" **{missing} runs are missing.**" if missing else "")]
     (PAGES / f"{name}.md").write_text("\n".join(lines) + "\n")
     figures = {"experiment": name, "size": size, "commits": sorted({run["commit"] for run in runs}), "missing": missing, "cases": cases}

@@ -1,9 +1,13 @@
-// The mean of a few runs with different seeds, and how far it can be trusted (Student's t).
+// How far a figure can be trusted: the mean of a few runs with different seeds (Student's t), a score of a few examples
+// (bootstrap).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
+#include <vector>
 
 namespace hedgehog {
 
@@ -19,5 +23,14 @@ MeanInterval mean_interval(std::span<const double> values, double confidence = 0
 
 /// The t with P(|T| <= t) = `confidence` for Student's T of `degrees` >= 1 degrees of freedom.
 double student_t(double confidence, std::int64_t degrees);
+
+/// Statistics of the examples whose indices are given; each index may come several times, or never. As many on every call.
+using Statistics = std::function<std::vector<double>(std::span<const std::size_t>)>;
+
+/// For each of `statistics` of `examples` examples: half of the distance between the (1 ± confidence)/2 quantiles over
+/// `resamples` draws of as many examples with replacement (Efron's percentile interval). The same on every machine. Throws
+/// Error for no examples, fewer than two resamples, and for a confidence that is not between 0 and 1.
+std::vector<double> bootstrap_half_widths(std::size_t examples, const Statistics& statistics, double confidence = 0.95,
+                                          std::int64_t resamples = 1000);
 
 }  // namespace hedgehog

@@ -13,6 +13,8 @@ namespace hedgehog {
 struct TaskScore {
   std::map<std::string, double> metrics;  // GLUE's of the task; of others "accuracy"
   double mean = 0;                        // of them: the task's score
+  // Half of the 95 % interval over the examples (bootstrap), by the metric's name, and of the mean as "score".
+  std::map<std::string, double> half_intervals;
 };
 
 /// logits [examples, labels] of the task's evaluation examples, in order.

@@ -6,6 +6,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
 namespace hedgehog {
 namespace {
 
@@ -39,8 +42,37 @@ TEST(ConfidenceInterval, OneSeedHasNone) {
   EXPECT_EQ(*mean_interval(std::vector<double>{2, 2, 2}).half_width, 0);
 }
 
+TEST(ConfidenceInterval, BootstrapsIsBetweenTheQuantilesOfTheResamples) {
+  double calls = 0;
+  const auto count_up = [&](std::span<const std::size_t> drawn) {
+    EXPECT_EQ(drawn.size(), 5u);
+    for (const std::size_t index : drawn) EXPECT_LT(index, 5u);
+    const double value = calls++;
+    return std::vector<double>{value, -2 * value, 7};
+  };
+  // 0 … 1000: 25 and 975 are its quantiles; of 0 … 10 2.5 and 7.5 for a confidence of a half.
+  EXPECT_EQ(bootstrap_half_widths(5, count_up, 0.95, 1001), (std::vector<double>{475, 950, 0}));
+  calls = 0;
+  EXPECT_EQ(bootstrap_half_widths(5, count_up, 0.5, 11), (std::vector<double>{2.5, 5, 0}));
+}
+
+TEST(ConfidenceInterval, BootstrapsOfAMeanIsTheNormalOne) {
+  const std::size_t examples = 800;
+  const auto share_below_200 = [](std::span<const std::size_t> drawn) {
+    const auto found = std::count_if(drawn.begin(), drawn.end(), [](std::size_t index) { return index < 200; });
+    return std::vector<double>{static_cast<double>(found) / static_cast<double>(drawn.size())};
+  };
+  const double half_width = bootstrap_half_widths(examples, share_below_200).front();
+  EXPECT_NEAR(half_width / (1.96 * std::sqrt(0.25 * 0.75 / examples)), 1, 0.07);
+  EXPECT_EQ(bootstrap_half_widths(examples, share_below_200).front(), half_width) << "the same draws each time";
+}
+
 TEST(ConfidenceInterval, SenselessArgumentsAreErrors) {
   EXPECT_THROW(mean_interval(std::vector<double>{}), Error);
+  const auto none = [](std::span<const std::size_t>) { return std::vector<double>(); };
+  EXPECT_THROW(bootstrap_half_widths(0, none), Error);
+  EXPECT_THROW(bootstrap_half_widths(3, none, 0.95, 1), Error);
+  EXPECT_THROW(bootstrap_half_widths(3, none, 95), Error);
   EXPECT_THROW(student_t(0.95, 0), Error);
   for (const double confidence : {0.0, 1.0, -0.5, 95.0}) EXPECT_THROW(student_t(confidence, 3), Error);
 }
