@@ -70,7 +70,8 @@ void add_distillation_options(CLI::App& verb, const std::string& prefix, Distill
                               const std::string& group) {
   add_count(verb, prefix + "-tokens", config.tokens, 0, "to distil on, 0: leave this phase out", group);
   add_count(verb, prefix + "-length", config.length, 2, "tokens of a row", group);
-  add_count(verb, prefix + "-batch", config.batch, 1, "rows a step", group);
+  add_count(verb, prefix + "-batch", config.batch, 1, "rows of a batch", group);
+  add_count(verb, prefix + "-updates", config.updates, 1, "steps a batch, each on its share of the queries", group);
   add_factor(verb, prefix + "-lr", config.learning_rate, "learning rate", group);
   add_factor(verb, prefix + "-weights", config.weights_factor, "factor of the weights' cross-entropy", group);
   add_factor(verb, prefix + "-outputs", config.output_factor, "factor of the outputs' error", group);

@@ -163,7 +163,8 @@ void add_train(CLI::App& program) {
   DistillationConfig& distil = options->distillation;
   distil.batch = 16;
   number("--distill-epochs", options->distillation_epochs, "passes over the examples, 0: none", distillation);
-  count("--distill-batch", distil.batch, "examples a step", distillation);
+  count("--distill-batch", distil.batch, "examples of a batch", distillation);
+  count("--distill-updates", distil.updates, "steps a batch, each on its share of the queries", distillation);
   number("--distill-lr", distil.learning_rate, "learning rate", distillation);
   number("--distill-weights", distil.weights_factor, "factor of the weights' cross-entropy", distillation);
   number("--distill-outputs", distil.output_factor, "factor of the outputs' error", distillation);

@@ -222,7 +222,7 @@ at::Tensor Attention::bidirectional_softmax(const AttentionInput& input) const {
 }
 
 Attention::DistillationLoss Attention::distill(const AttentionInput& input, double weights_factor, double output_factor,
-                                               double gradient_scale, std::int64_t teacher_window) {
+                                               double gradient_scale, std::int64_t teacher_window, const QueryRows& chosen) {
   const bool learns = gradient_scale != 0;
   const at::AutoGradMode mode(learns);
   check(config_.causal || teacher_window == 0, "distillation: the bidirectional teacher has no window");
@@ -239,11 +239,14 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
     roots.push_back(root);
     gradients.push_back(gradient);
   };
-  // Sums over rows leave those of padding out: counted [batch, 1, length] is 1 or 0.
+  const auto of_chosen = [&chosen](const at::Tensor& x, std::int64_t dim) {
+    return x.slice(dim, chosen.first, {}, chosen.step);
+  };
+  // Sums over rows leave those of padding out: counted [batch, 1, rows] is 1 or 0.
   at::Tensor counted;
-  double rows = static_cast<double>(input.q.size(0) * input.q.size(1) * input.q.size(2));
+  double rows = static_cast<double>(input.q.size(0) * input.q.size(1) * chosen.count(input.q.size(2)));
   if (input.key_count.defined()) {
-    counted = rows_that_count(input).unsqueeze(1).to(at::kFloat);
+    counted = of_chosen(rows_that_count(input), 1).unsqueeze(1).to(at::kFloat);
     rows = std::max(1.0, static_cast<double>(heads_) * counted.sum(at::kDouble).item<double>());
   }
   const auto mean = [&](const at::Tensor& of_rows) {
@@ -252,7 +255,8 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
   if (weights_factor != 0) {
     const auto call = mapped_input(input);
     const at::NoGradGuard guard;
-    const auto output = distillation_operator(call, teacher_window, gradient_scale * weights_factor / rows, output_factor != 0);
+    const auto output =
+        distillation_operator(call, chosen, teacher_window, gradient_scale * weights_factor / rows, output_factor != 0);
     loss.cross_entropy = mean(output.cross_entropy);
     loss.kl = loss.cross_entropy - mean(output.entropy);
     softmax_output = output.teacher;
@@ -266,8 +270,8 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
     add_root(call.log_gate, output.log_gate);
   }
   if (output_factor != 0) {
-    auto y = attention_operator(mapped_input(input)).to(at::kFloat);
-    auto wanted = softmax_output.defined() ? softmax_output.to(at::kFloat) : target();
+    auto y = of_chosen(attention_operator(mapped_input(input)), 2).to(at::kFloat);
+    auto wanted = softmax_output.defined() ? softmax_output.to(at::kFloat) : of_chosen(target(), 2);
     if (counted.defined()) {
       y = y * counted.unsqueeze(-1);
       wanted = wanted * counted.unsqueeze(-1);

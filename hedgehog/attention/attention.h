@@ -97,9 +97,9 @@ class Attention {
   /// Loss of this attention against softmax on the same q, k, v in O(length) memory, and its gradient for the parameters:
   /// weights_factor · cross-entropy + output_factor · output error. The gradient is added to .grad() scaled by
   /// `gradient_scale`. With gradient_scale 0 only the loss is computed. With weights_factor 0 no tile of weights is.
-  /// `teacher_window`: softmax sees this many last keys, the own one counted (Mistral), 0: all.
+  /// `teacher_window`: softmax sees this many last keys, the own one counted (Mistral), 0: all. `chosen`: the rows that count.
   DistillationLoss distill(const AttentionInput& input, double weights_factor, double output_factor, double gradient_scale,
-                           std::int64_t teacher_window = 0);
+                           std::int64_t teacher_window = 0, const QueryRows& chosen = {});
 
  private:
   // φ divided by exp of its own log scale.

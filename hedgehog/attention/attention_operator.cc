@@ -88,8 +88,9 @@ struct Call {
   OperatorContinuation more;
   kernels::AttentionArguments arguments;
 
-  // `dtype`: what q, k, v are handed over as.
-  Call(const OperatorInput& input, at::ScalarType dtype, const OperatorContinuation& continuation = {})
+  // `dtype`: what q, k, v are handed over as. `query_rows`: those of q, where they are not all from query_begin on.
+  Call(const OperatorInput& input, at::ScalarType dtype, const OperatorContinuation& continuation = {},
+       std::optional<std::int64_t> query_rows = {})
       : t(input), more(continuation) {
     t.q = as_rows(t.q, dtype);
     t.k = as_rows(t.k, dtype);
@@ -107,11 +108,11 @@ struct Call {
     for (auto* x : {&t.map.q_weight, &t.map.q_bias, &t.map.k_weight, &t.map.k_bias, &t.map.k_reference}) {
       if (x->defined()) *x = x->to(at::kFloat).contiguous();
     }
-    describe();
+    describe(query_rows);
   }
 
  private:
-  void describe() {
+  void describe(std::optional<std::int64_t> query_rows) {
     auto& s = arguments.shape;
     s.batch = t.k.size(0);
     s.kv_heads = t.k.size(1);
@@ -128,7 +129,7 @@ struct Call {
     check(s.heads % s.kv_heads == 0, "attention: {} query heads are no multiple of {} key/value heads", s.heads, s.kv_heads);
     check(s.causal || (s.features > 0 && s.window == 0 && s.sinks == 0 && !t.log_gate.defined()),
           "attention: the bidirectional form is linear, without window, sinks or gate");
-    const std::int64_t rows = s.query_rows();
+    const std::int64_t rows = query_rows.value_or(s.query_rows());
     check_shape(t.q, "q", {s.batch, s.heads, rows, s.dim});
     check_shape(t.v, "v", {s.batch, s.kv_heads, s.length, s.dim});
     check_shape(t.phi_q, "phi_q", {s.batch, s.heads, rows, s.features});
@@ -355,23 +356,31 @@ OperatorOutput continue_operator(const OperatorInput& input, const OperatorConti
   return {result.out.to(input.q.scalar_type()), state};
 }
 
-DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,
-                                         bool wants_teacher) {
+DistillationOutput distillation_operator(const OperatorInput& input, const QueryRows& rows, std::int64_t teacher_window,
+                                         double gradient_scale, bool wants_teacher) {
+  const std::int64_t count = rows.count(input.k.size(2));
+  check(rows.first >= 0 && count >= 1, "distillation: no query row at {} + {}·i of {}", rows.first, rows.step,
+        input.k.size(2));
   if (composed_form_is_chosen() || !input.causal) {
-    return composed_distillation(input, teacher_window, gradient_scale, wants_teacher);
+    return composed_distillation(input, rows, teacher_window, gradient_scale, wants_teacher);
   }
-  const Call call(input, kernel_dtype(input));
+  const auto of_rows = [&rows](const at::Tensor& x) { return x.defined() ? x.slice(2, rows.first, {}, rows.step) : x; };
+  OperatorInput chosen = input;
+  chosen.q = of_rows(input.q);
+  chosen.phi_q = of_rows(input.phi_q);
+  chosen.row_log_scale = of_rows(input.row_log_scale);
+  const Call call(chosen, kernel_dtype(input), {}, count);
   const auto& s = call.arguments.shape;
   check(s.features > 0, "distillation: softmax attention has no feature maps to learn");
   const auto options = call.t.q.options().dtype(at::kFloat);
   DistillationOutput output;
-  output.cross_entropy = at::empty({s.batch, s.heads, s.length}, options);
-  output.entropy = at::empty({s.batch, s.heads, s.length}, options);
+  output.cross_entropy = at::empty({s.batch, s.heads, count}, options);
+  output.entropy = at::empty({s.batch, s.heads, count}, options);
   kernels::DistillationResult result;
   result.cross_entropy = output.cross_entropy.mutable_data_ptr<float>();
   result.entropy = output.entropy.mutable_data_ptr<float>();
   if (wants_teacher) {
-    output.teacher = rows_first(call.t.q, s.heads, s.length, s.dim, call.t.q.scalar_type());
+    output.teacher = rows_first(call.t.q, s.heads, count, s.dim, call.t.q.scalar_type());
     result.teacher = output_rows(output.teacher);
   }
   kernels::AttentionGradients to;
@@ -380,22 +389,28 @@ DistillationOutput distillation_operator(const OperatorInput& input, std::int64_
     if (call.t.map.q_weight.defined()) {
       output.map = map_gradients(call.t.map, to);
     } else {
-      output.phi_q = at::empty({s.batch, s.heads, s.length, s.features}, options);
+      output.phi_q = at::zeros({s.batch, s.heads, s.length, s.features}, options);
       output.phi_k = at::empty({s.batch, s.kv_heads, s.length, s.features}, options);
-      to.phi_q = strided<float>(output.phi_q);
+      to.phi_q = strided<float>(of_rows(output.phi_q));
       to.phi_k = strided<float>(output.phi_k);
     }
     if (call.t.row_log_scale.defined() || call.t.log_gate.defined()) {
-      q_dot = at::empty({s.batch, s.heads, s.length}, options);
+      q_dot = at::empty({s.batch, s.heads, count}, options);
       k_dot = at::empty({s.batch, s.kv_heads, s.length}, options);
       to.q_dot = q_dot.mutable_data_ptr<float>();
       to.k_dot = k_dot.mutable_data_ptr<float>();
     }
   }
-  kernels::attention_distillation(call.arguments, teacher_window, static_cast<float>(gradient_scale), result, to,
+  kernels::attention_distillation(call.arguments, rows, teacher_window, static_cast<float>(gradient_scale), result, to,
                                   torch_threads());
-  if (q_dot.defined() && call.t.row_log_scale.defined()) output.row_log_scale = q_dot;
-  if (q_dot.defined() && call.t.log_gate.defined()) output.log_gate = gate_gradient(q_dot, k_dot);
+  if (!q_dot.defined()) return output;
+  at::Tensor of_all = q_dot;
+  if (count < s.length) {
+    of_all = at::zeros({s.batch, s.heads, s.length}, options);
+    of_rows(of_all).copy_(q_dot);
+  }
+  if (call.t.row_log_scale.defined()) output.row_log_scale = of_all;
+  if (call.t.log_gate.defined()) output.log_gate = gate_gradient(of_all, k_dot);
   return output;
 }
 

@@ -9,6 +9,8 @@
 
 namespace hedgehog {
 
+using kernels::QueryRows;
+
 /// A feature map that the kernel applies itself, in place of phi_q and phi_k: weights [H, M, D] and [G, M, D], biases [H, M]
 /// and [G, M], fp32. k_reference [B, G, N], kExp's alone: see kernels::FeatureMap; no gradient, it cancels.
 struct OperatorMap {
@@ -59,13 +61,14 @@ OperatorOutput continue_operator(const OperatorInput& input, const OperatorConti
 /// The weights' cross-entropy of arXiv 2402.04347, equation 4, per row, with the gradients of Σ cross_entropy · gradient_scale:
 /// for the map's tensors or, where these are given, for the features.
 struct DistillationOutput {
-  at::Tensor cross_entropy, entropy;                 // fp32 [B, H, N]
-  at::Tensor teacher;                                // softmax's output [B, H, N, D] in q's dtype; undefined: not asked for
-  at::Tensor phi_q, phi_k, row_log_scale, log_gate;  // gradients; undefined where there is no such input
+  at::Tensor cross_entropy, entropy;                 // fp32 [B, H, rows]
+  at::Tensor teacher;                                // softmax's output [B, H, rows, D] in q's dtype; undefined: not asked for
+  at::Tensor phi_q, phi_k, row_log_scale, log_gate;  // gradients, of the input's shapes; undefined where there is no such input
   OperatorMap map;                                   // gradients
 };
-/// gradient_scale 0: no gradients. `wants_teacher`: softmax's output too. The bidirectional form is composed (composed.h).
-DistillationOutput distillation_operator(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,
-                                         bool wants_teacher = false);
+/// `rows`: those that are distilled, at least one; `input` has all of them. gradient_scale 0: no gradients. `wants_teacher`:
+/// softmax's output too. The bidirectional form is composed (composed.h).
+DistillationOutput distillation_operator(const OperatorInput& input, const QueryRows& rows, std::int64_t teacher_window,
+                                         double gradient_scale, bool wants_teacher = false);
 
 }  // namespace hedgehog

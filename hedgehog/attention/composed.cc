@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
-#include <numeric>
 #include <string>
 
 namespace hedgehog {
@@ -309,8 +308,8 @@ at::Tensor composed_attention(const OperatorInput& input) {
   return call.causal ? Chunked(call).attend() : bidirectional(call);
 }
 
-DistillationOutput composed_distillation(const OperatorInput& input, std::int64_t teacher_window, double gradient_scale,
-                                         bool wants_teacher) {
+DistillationOutput composed_distillation(const OperatorInput& input, const QueryRows& distilled, std::int64_t teacher_window,
+                                         double gradient_scale, bool wants_teacher) {
   const bool learns = gradient_scale != 0;
   const at::AutoGradMode mode(learns);
   // Leaves of their own: gradients are handed back, not left in anybody's .grad().
@@ -332,11 +331,11 @@ DistillationOutput composed_distillation(const OperatorInput& input, std::int64_
   teacher.causal = call.causal;
   teacher.window = teacher_window;
   const OperatorInput given = with_features(call);
-  const std::int64_t length = call.k.size(2);
+  const std::int64_t count = distilled.count(call.k.size(2));
   std::vector<at::Tensor> cross_entropy, entropy, outputs;
-  for (std::int64_t begin = 0; begin < length; begin += kComposedRows) {
-    std::vector<std::int64_t> rows(static_cast<std::size_t>(std::min(kComposedRows, length - begin)));
-    std::iota(rows.begin(), rows.end(), begin);
+  for (std::int64_t begin = 0; begin < count; begin += kComposedRows) {
+    std::vector<std::int64_t> rows;
+    for (std::int64_t row = begin; row < std::min(begin + kComposedRows, count); ++row) rows.push_back(distilled.at(row));
     const auto p = operator_weights(teacher, rows, at::kFloat).weights;
     const auto a = operator_weights(given, rows, at::kFloat).weights;
     auto loss = -(p * a.clamp_min(kLeastWeight).log()).sum(-1);

@@ -144,19 +144,29 @@ struct AttentionGradients {
 void attention_backward(const AttentionArguments& arguments, const Rows& out, const Rows& out_gradient, const float* row_max,
                         const float* inverse_sum, const AttentionGradients& gradients, const ParallelFor& parallel_for);
 
-/// What distillation computes beside the gradients.
+/// Query rows that stand at key rows first, first + step, …; by default at all of them.
+struct QueryRows {
+  std::int64_t first = 0, step = 1;
+
+  std::int64_t at(std::int64_t row) const { return first + row * step; }
+  std::int64_t count(std::int64_t length) const {
+    return first < length && step > 0 ? (length - first + step - 1) / step : 0;
+  }
+};
+
+/// What distillation computes beside the gradients, of its query rows.
 struct DistillationResult {
-  float *cross_entropy = nullptr, *entropy = nullptr;  // [B, H, length] contiguous
-  MutableRows teacher;                                 // [B, H, length, D], softmax's output; null: not wanted
+  float *cross_entropy = nullptr, *entropy = nullptr;  // [B, H, rows] contiguous
+  MutableRows teacher;                                 // [B, H, rows, D], softmax's output; null: not wanted
 };
 
 /// Distillation: per row i the cross-entropy −Σ_j p_ij log a_ij of softmax's weights p (window = all, or `teacher_window`) and
 /// this attention's a, softmax's entropy −Σ_j p_ij log p_ij, and its output Σ_j p_ij v_j. gradients, of gradient_scale · Σ_i
 /// CE_i: those of the map, or of phi_q and phi_k where these are given, and q_dot and k_dot if they are not null; nothing where
-/// gradient_scale is 0. Causal, query_begin = 0, no state, no prefix. Exact softmax rows, a tile of rows at a time: O(length)
-/// memory. v is read for softmax's output alone.
-void attention_distillation(const AttentionArguments& arguments, std::int64_t teacher_window, float gradient_scale,
-                            const DistillationResult& output, const AttentionGradients& gradients,
+/// gradient_scale is 0. Causal, no state, no prefix; q, phi_q, row_log_scale and their gradients are of `rows` alone. Exact
+/// softmax rows, a tile of rows at a time: O(length) memory. v is read for softmax's output alone.
+void attention_distillation(const AttentionArguments& arguments, const QueryRows& rows, std::int64_t teacher_window,
+                            float gradient_scale, const DistillationResult& output, const AttentionGradients& gradients,
                             const ParallelFor& parallel_for);
 
 /// The instruction set that the kernels run on: "avx2", "avx512-bf16", ... The best, or HEDGEHOG_ISA's (Error if it is none).

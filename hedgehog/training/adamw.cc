@@ -67,7 +67,7 @@ double AdamW::step(double rate_factor, double clip) {
     // The kernel takes the number of steps before this one's increment has been applied to the bias correction.
     const at::Tensor count = at::scalar_tensor(static_cast<double>(steps_), at::kFloat);
     at::_fused_adamw_({updated}, {gradient.contiguous()}, {parameter.exp_avg}, {parameter.exp_avg_sq}, {}, {count},
-                      parameter.learning_rate * rate_factor, kBeta1, kBeta2, parameter.weight_decay, kEpsilon,
+                      parameter.learning_rate * rate_factor, beta1_, beta2_, parameter.weight_decay, kEpsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
     if (parameter.master.defined()) {
       parameter.tensor->detach().copy_(parameter.master);

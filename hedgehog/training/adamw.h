@@ -16,7 +16,10 @@ using NamedParameters = std::vector<std::pair<std::string, at::Tensor*>>;
 
 class AdamW {
  public:
-  static constexpr double kBeta1 = 0.9, kBeta2 = 0.999, kEpsilon = 1e-8;
+  static constexpr double kEpsilon = 1e-8;
+
+  /// What is left after a step of the sums of gradients and of their squares.
+  explicit AdamW(double beta1 = 0.9, double beta2 = 0.999) : beta1_(beta1), beta2_(beta2) {}
 
   /// Adds parameters with a learning rate and weight decay of their own. They must outlive the optimizer, fp32 or bf16.
   void add(const NamedParameters& parameters, double learning_rate, double weight_decay);
@@ -46,6 +49,7 @@ class AdamW {
     at::Tensor& gradient_slot() { return gradient.defined() ? gradient : tensor->mutable_grad(); }
     at::Tensor current_gradient() const { return gradient.defined() ? gradient : tensor->grad(); }
   };
+  double beta1_, beta2_;
   std::vector<Parameter> parameters_;
   std::int64_t steps_ = 0;
 };

@@ -37,7 +37,7 @@ class ExamplePasses : public TeacherPasses {
   ExamplePasses(const Classifier& model, const Examples& examples, std::int64_t batch, std::uint64_t seed)
       : model_(model), examples_(examples), batch_(batch), order_(examples.lengths(), batch, seed) {}
   // What counts here are examples.
-  std::int64_t tokens_a_step() const override { return batch_; }
+  std::int64_t tokens_a_pass() const override { return batch_; }
   void next(const LayerVisitor& visit) override { model_.visit_teacher(examples_.batch(order_.rows(step_++)).input, visit); }
   std::int64_t position() const override { return step_; }
   void set_position(std::int64_t position) override { step_ = position; }

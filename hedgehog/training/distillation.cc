@@ -44,7 +44,7 @@ class CorpusPasses : public TeacherPasses {
  public:
   CorpusPasses(const Decoder& model, const Corpus& corpus, const DistillationConfig& config, std::uint64_t seed)
       : model_(model), tokens_(config.batch * config.length), sampler_(corpus, config.batch, config.length, seed) {}
-  std::int64_t tokens_a_step() const override { return tokens_; }
+  std::int64_t tokens_a_pass() const override { return tokens_; }
   void next(const LayerVisitor& visit) override {
     const Batch batch = sampler_.next();
     model_.forward_visiting(batch.tokens, batch.segment_start, /*softmax_only=*/true, visit);
@@ -64,6 +64,7 @@ nlohmann::json to_json(const DistillationConfig& config) {
   return {{"tokens", config.tokens},
           {"length", config.length},
           {"batch", config.batch},
+          {"updates", config.updates},
           {"weights_factor", config.weights_factor},
           {"output_factor", config.output_factor},
           {"learning_rate", config.learning_rate},
@@ -74,6 +75,7 @@ nlohmann::json to_json(const DistillationConfig& config) {
 
 void check_distillation(const DistillationConfig& config, const std::string& name) {
   check(config.tokens > 0, "{}: no tokens to learn from", name);
+  check(config.updates >= 1, "{}: expected at least 1 update a batch, found {}", name, config.updates);
   check(config.weights_factor >= 0 && config.output_factor >= 0 && config.weights_factor + config.output_factor > 0,
         "{}: expected factors of at least 0, one of them above it, found {} for the weights and {} for the outputs", name,
         config.weights_factor, config.output_factor);
@@ -117,19 +119,32 @@ DistillationStage::~DistillationStage() {
 }
 
 std::int64_t DistillationStage::steps() const {
-  const std::int64_t tokens_a_step = passes_->tokens_a_step();
-  return (config_.tokens + tokens_a_step - 1) / tokens_a_step;
+  const std::int64_t tokens = passes_->tokens_a_pass();
+  return (config_.tokens + tokens - 1) / tokens * config_.updates;
+}
+
+void DistillationStage::visit_batch(std::int64_t index, const LayerVisitor& visit) {
+  if (config_.updates == 1) return passes_->next(visit);
+  if (kept_.empty()) {
+    kept_position_ = passes_->position();
+    passes_->next([this](std::int64_t layer, const AttentionInput& input) { kept_.emplace_back(layer, input); });
+  }
+  for (const auto& [layer, input] : kept_) visit(layer, input);
+  if ((index + 1) % config_.updates == 0) kept_.clear();
 }
 
 StepResult DistillationStage::step(std::int64_t index) {
+  const std::int64_t part = index % config_.updates;
   const bool counts = index >= steps() - std::max<std::int64_t>(steps() / 10, 1);
   Attention::DistillationLoss sum;
   std::int64_t learning = 0;
-  passes_->next([&](std::int64_t number, const AttentionInput& input) {
+  visit_batch(index, [&](std::int64_t number, const AttentionInput& input) {
     const DistilledLayer& layer = layers_[static_cast<std::size_t>(number)];
     if (is_softmax(*layer.attention)) return;
+    // A batch may be shorter than there are steps for it.
+    const QueryRows rows{.first = part % input.q.size(2), .step = config_.updates};
     const Attention::DistillationLoss loss =
-        layer.attention->distill(input, config_.weights_factor, config_.output_factor, 1, layer.teacher_window);
+        layer.attention->distill(input, config_.weights_factor, config_.output_factor, 1, layer.teacher_window, rows);
     add(sum, loss);
     if (counts) add(sums_[static_cast<std::size_t>(number)], loss);
     ++learning;
@@ -145,7 +160,8 @@ StepResult DistillationStage::step(std::int64_t index) {
   result.loss = config_.weights_factor * mean.cross_entropy + config_.output_factor * mean.output_error;
   result.kl = mean.kl;
   result.learning_rate = config_.learning_rate * factor;
-  result.tokens = passes_->tokens_a_step();
+  const std::int64_t tokens = passes_->tokens_a_pass();
+  result.tokens = tokens * (part + 1) / config_.updates - tokens * part / config_.updates;
   result.details = {{"cross_entropy", mean.cross_entropy}, {"output_error", mean.output_error}, {"gradient_norm", norm}};
   return result;
 }
@@ -157,12 +173,13 @@ NamedParameters DistillationStage::weights() {
 nlohmann::json DistillationStage::position() const {
   nlohmann::json sums = nlohmann::json::array();
   for (const auto& sum : sums_) sums.push_back({sum.cross_entropy, sum.kl, sum.output_error});
-  return {{"rows", passes_->position()}, {"sums", sums}, {"summed", summed_}};
+  return {{"rows", kept_.empty() ? passes_->position() : kept_position_}, {"sums", sums}, {"summed", summed_}};
 }
 
 void DistillationStage::set_position(const nlohmann::json& position) {
   try {
     passes_->set_position(position.at("rows").get<std::int64_t>());
+    kept_.clear();
     summed_ = position.at("summed").get<std::int64_t>();
     const auto sums = position.at("sums").get<std::vector<std::vector<double>>>();
     check(sums.size() == sums_.size(), "{}: the saved state is of a model of {} layers", name_, sums.size());
@@ -191,7 +208,7 @@ nlohmann::json DistillationStage::report() const {
   const Attention::DistillationLoss total = mean(layers_, means);
   return {{"stage", name_},
           {"steps", steps()},
-          {"tokens", steps() * passes_->tokens_a_step()},
+          {"tokens", steps() / config_.updates * passes_->tokens_a_pass()},
           {"cross_entropy", total.cross_entropy},
           {"kl", total.kl},
           {"output_error", total.output_error},

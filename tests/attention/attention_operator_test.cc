@@ -4,6 +4,7 @@
 
 #include "hedgehog/attention/attention_weights.h"
 #include "hedgehog/attention/composed.h"
+#include "hedgehog/base/error.h"
 #include "tests/attention/random_input.h"
 #include "tests/kernels/every_target.h"
 
@@ -211,10 +212,11 @@ TEST(AttentionOperator, ComposedAppliesMapsAsTheKernelsDo) {
 
 class Distillation : public ::testing::TestWithParam<InputShape> {};
 
-using Distil = DistillationOutput (*)(const OperatorInput&, std::int64_t, double, bool);
+using Distil = DistillationOutput (*)(const OperatorInput&, const QueryRows&, std::int64_t, double, bool);
 
-// Loss, softmax's output and all gradients against the definitions'; with q, k, v in `dtype`.
-void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFloat, Distil distil = distillation_operator) {
+// Loss, softmax's output and all gradients of some query rows against the definitions'; with q, k, v in `dtype`.
+void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFloat, Distil distil = distillation_operator,
+                         const QueryRows& chosen = {}) {
   const bool half = dtype == at::kBFloat16;
   auto input = random_input(shape, 11);
   for (auto* x : {&input.q, &input.k, &input.v}) *x = x->to(dtype);
@@ -226,17 +228,19 @@ void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFl
   teacher.k = input.k;
   teacher.v = input.v;
   teacher.segment_start = input.segment_start;
+  std::vector<std::int64_t> rows;
+  for (std::int64_t row = 0; row < chosen.count(shape.length); ++row) rows.push_back(chosen.at(row));
   for (const std::int64_t teacher_window : {0, 12}) {
     teacher.window = teacher_window;
-    const auto p = operator_weights(teacher, all_rows(input)).weights.detach();
-    const auto a = operator_weights(input, all_rows(input)).weights;
+    const auto p = operator_weights(teacher, rows).weights.detach();
+    const auto a = operator_weights(input, rows).weights;
     const auto expected = -(p * at::where(p.gt(0), a, at::ones({}, at::kDouble)).log()).sum(-1);
     const auto entropy = -(p * at::where(p.gt(0), p, at::ones({}, at::kDouble)).log()).sum(-1);
     torch::autograd::backward({expected.sum() * 0.25}, {});
-    const auto found = distil(input, teacher_window, 0.25, true);
+    const auto found = distil(input, chosen, teacher_window, 0.25, true);
     EXPECT_LE(relative_error(found.cross_entropy + 1, expected + 1), half ? 1e-2 : 2e-5);
     EXPECT_LE(relative_error(found.entropy + 1, entropy + 1), half ? 1e-2 : 2e-5);
-    EXPECT_LE(relative_error(found.teacher, by_definition(teacher)), half ? 1e-2 : 1e-5);
+    EXPECT_LE(relative_error(found.teacher, by_definition(teacher).index_select(2, at::tensor(rows))), half ? 1e-2 : 1e-5);
     const auto compare = [&](const at::Tensor& gradient, at::Tensor& leaf, const char* name) {
       if (!leaf.defined()) return;
       ASSERT_TRUE(gradient.defined()) << name;
@@ -250,7 +254,7 @@ void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFl
     compare(found.phi_k, input.phi_k, "phi_k");
     compare(found.row_log_scale, input.row_log_scale, "row_log_scale");
     compare(found.log_gate, input.log_gate, "log_gate");
-    const auto loss_alone = distil(input, teacher_window, 0, false);
+    const auto loss_alone = distil(input, chosen, teacher_window, 0, false);
     EXPECT_TRUE(at::equal(loss_alone.cross_entropy, found.cross_entropy));
   }
 }
@@ -265,6 +269,25 @@ TEST_P(Distillation, TakesBf16) {
 
 TEST_P(Distillation, ComposedIsTheDefinitionToo) {
   expect_distillation(GetParam(), at::kFloat, composed_distillation);
+}
+
+TEST_P(Distillation, OfSomeRows) {
+  const std::int64_t length = GetParam().length;
+  for (const QueryRows& rows :
+       {QueryRows{.first = 1, .step = 3}, {.first = length / 2, .step = 1}, {.first = length - 1, .step = 5}}) {
+    if (rows.count(length) == 0) continue;
+    SCOPED_TRACE(rows.first);
+    expect_distillation(GetParam(), at::kFloat, distillation_operator, rows);
+    expect_distillation(GetParam(), at::kBFloat16, distillation_operator, rows);
+    expect_distillation(GetParam(), at::kFloat, composed_distillation, rows);
+  }
+}
+
+TEST(DistillationOperator, NeedsARow) {
+  const auto input = random_input({.length = 20}, 3);
+  for (const QueryRows& rows : {QueryRows{.first = 20}, {.first = -1}, {.step = 0}}) {
+    EXPECT_THROW(distillation_operator(input, rows, 0, 0), Error);
+  }
 }
 
 TEST(DistillationOperator, IsTheDefinitionOnEveryInstructionSet) {

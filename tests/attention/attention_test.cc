@@ -306,6 +306,52 @@ TEST(Attention, DistillationGradientIsTheSlopeOfItsLoss) {
   }
 }
 
+// Each row in one part: the parts' gradients, weighed by their rows, are the whole's. Of the outputs' loss the norm that it is
+// divided by differs from part to part.
+TEST(Attention, DistillationOfPartsOfTheRowsAddsUp) {
+  for (const AttentionConfig& config :
+       {AttentionConfig{.kind = AttentionKind::kLinear}, AttentionConfig{.kind = AttentionKind::kLinear, .feature_map = "t2r"},
+        AttentionConfig{.kind = AttentionKind::kLinear, .causal = false},
+        AttentionConfig{.kind = AttentionKind::kLinear, .feature_map = "hedgehog-exp", .gate = true},
+        AttentionConfig{
+            .kind = AttentionKind::kHybrid, .feature_map = "hedgehog-exp", .window = 8, .sinks = 2, .gate = true}}) {
+    auto attention = perturbed(config, 8);
+    auto input = random_rows(70, 9);
+    if (!config.causal) input.key_count = at::tensor({57, 70}, at::kInt).slice(0, 2 - input.q.size(0));
+    for (auto& [name, tensor] : attention.parameters()) tensor->requires_grad_(true);
+    const auto whole = attention.distill(input, 1, 0, 1);
+    std::vector<at::Tensor> expected;
+    for (auto& [name, tensor] : attention.parameters()) {
+      expected.push_back(tensor->grad().clone());
+      tensor->mutable_grad() = at::Tensor();
+    }
+    const auto seen = [&](const QueryRows& rows) {  // of all sequences, without padding
+      if (!input.key_count.defined()) return static_cast<double>(rows.count(70) * input.q.size(0));
+      double sum = 0;
+      for (std::int64_t b = 0; b < input.q.size(0); ++b) {
+        sum += static_cast<double>(rows.count(input.key_count[b].item<std::int64_t>()));
+      }
+      return sum;
+    };
+    double cross_entropy = 0, kl = 0;
+    for (std::int64_t part = 0; part < 4; ++part) {
+      const QueryRows rows{.first = part, .step = 4};
+      const double share = seen(rows) / seen({});
+      const auto loss = attention.distill(input, 1, 0, share, 0, rows);
+      cross_entropy += share * loss.cross_entropy;
+      kl += share * loss.kl;
+    }
+    EXPECT_NEAR(cross_entropy, whole.cross_entropy, 1e-5) << config.feature_map;
+    EXPECT_NEAR(kl, whole.kl, 1e-5);
+    for (std::size_t n = 0; n < expected.size(); ++n) {
+      EXPECT_LE(relative_error(attention.parameters()[n].second->grad(), expected[n]), 1e-4) << config.feature_map << " " << n;
+    }
+    const auto some = attention.distill(input, 0, 1, 0, 0, {.first = 3, .step = 9});
+    EXPECT_GT(some.output_error, 0);
+    EXPECT_NE(some.output_error, attention.distill(input, 0, 1, 0).output_error);
+  }
+}
+
 // T2R is not in the kernels, and its slopes have corners: against autograd of the definition.
 TEST(Attention, DistillationReachesMapsThatAreGivenAsFeatures) {
   for (const bool causal : {true, false}) {

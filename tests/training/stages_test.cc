@@ -1,6 +1,7 @@
 // What distillation and finetuning change, and that they lower what they should.
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/random.h"
+#include "hedgehog/data/batch_sampler.h"
 #include "hedgehog/data/packing.h"
 #include "hedgehog/models/adapter.h"
 #include "hedgehog/training/conversion.h"
@@ -86,6 +87,57 @@ TEST_F(Distillation, LowersTheDivergenceAndTouchesOnlyTheMaps) {
   for (const std::string& name : names) EXPECT_NE(name.find(".attention."), std::string::npos) << name;
   EXPECT_EQ(stage.report().at("layers").size(), 2u);
   EXPECT_NEAR(stage.report().at("kl").get<double>(), kl_after, 0.5 * kl_after);
+}
+
+// One batch, two steps: the first on its even rows, the second on its odd ones.
+TEST_F(Distillation, UpdatesShareTheRowsOfABatch) {
+  const Corpus text = patterned_corpus(80);
+  Decoder model = tiny_model(linear(), 0.8), by_hand = tiny_model(linear(), 0.8);
+  DistillationConfig config = distillation(3);
+  config.updates = 2;
+  config.schedule = Schedule::kConstant;
+  DistillationStage stage(model, text, config, "distillation 1", 1);
+  ASSERT_EQ(stage.steps(), 6);
+  std::vector<StepResult> found;
+  for (std::int64_t i = 0; i < 2; ++i) found.push_back(stage.step(i));
+  EXPECT_EQ(found[0].tokens + found[1].tokens, 96);
+
+  config.updates = 1;  // for the batch that comes first
+  BatchSampler sampler(text, config.batch, config.length, 1);
+  const Batch batch = sampler.next();
+  NamedParameters parameters;
+  for (DecoderLayer& layer : by_hand.layers()) {
+    for (auto& [name, tensor] : layer.attention.parameters()) {
+      tensor->set_requires_grad(true);
+      parameters.emplace_back(name, tensor);
+    }
+  }
+  AdamW optimizer(0.8, 0.95);
+  optimizer.add(parameters, config.learning_rate, 0);
+  for (std::int64_t part = 0; part < 2; ++part) {
+    double cross_entropy = 0;
+    by_hand.forward_visiting(batch.tokens, batch.segment_start, true, [&](std::int64_t layer, const AttentionInput& input) {
+      Attention& attention = by_hand.layers()[static_cast<std::size_t>(layer)].attention;
+      cross_entropy += attention.distill(input, 1, 0, 1, 0, {.first = part, .step = 2}).cross_entropy / 2;
+    });
+    EXPECT_NEAR(found[static_cast<std::size_t>(part)].loss, cross_entropy, 1e-6);
+    optimizer.step(1, 0);
+  }
+  auto a = model.layers()[1].attention.parameters(), b = by_hand.layers()[1].attention.parameters();
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(at::allclose(*a[i].second, *b[i].second, 1e-5, 1e-6)) << a[i].first;
+}
+
+TEST_F(Distillation, MoreUpdatesThanRows) {
+  const Corpus text = patterned_corpus(80);
+  Decoder model = tiny_model(linear(), 0.8);
+  DistillationConfig config = distillation(1);
+  config.length = 5;
+  config.tokens = 10;
+  config.updates = 7;
+  DistillationStage stage(model, text, config, "distillation 1", 1);
+  EXPECT_EQ(stage.steps(), 7);
+  run(stage);
+  EXPECT_GT(stage.report().at("kl").get<double>(), 0);
 }
 
 TEST_F(Distillation, OutputsAreLearntToo) {

@@ -36,9 +36,10 @@ ConversionConfig two_stages(FinetuningKind kind) {
   ConversionConfig config;
   config.attention = hybrid();
   DistillationConfig phase;
-  phase.tokens = 10 * 2 * 24;
+  phase.tokens = 5 * 2 * 24;
   phase.length = 24;
   phase.batch = 2;
+  phase.updates = 2;  // ten steps; what is saved after five is in the middle of a batch
   phase.output_factor = 1;
   config.distillation = {phase};
   FinetuningConfig& finetuning = config.finetuning;

@@ -140,14 +140,12 @@ class QueryFeatures {
     }
   }
 
-  // A left side [rows of the tile, F], good until the next call; q: the tile's queries, not read where φ is given.
-  View<Number> of(const Tile& tile, std::int64_t h, View<Number> q) {
+  // Of query rows [first, first + rows), by their number in the call: a left side [rows, F], good until the next call; q: these
+  // rows, not read where φ is given.
+  View<Number> of(std::int64_t first, std::int64_t rows, std::int64_t h, View<Number> q) {
     const AttentionArguments& a = head_.arguments;
-    const std::int64_t rows = tile.t1 - tile.t0, width = map_.width;
-    if (width == 0) {
-      return Math::left(a.phi_q.at(head_.b, h, tile.t0 - a.shape.query_begin), a.phi_q.row, rows, head_.features,
-                        features_.get());
-    }
+    const std::int64_t width = map_.width;
+    if (width == 0) return Math::left(a.phi_q.at(head_.b, h, first), a.phi_q.row, rows, head_.features, features_.get());
     Math::product(rows, width, head_.dim, q, {maps_.get() + (h - first_head_) * map_size_, width}, projected_.get(),
                   projected_row_, Store::kOverwrite);
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -156,6 +154,9 @@ class QueryFeatures {
       log_scales_[r] = activate_row<Math>(map_.activation, width, u, exponentials_.get(), features_.get() + r * row());
     }
     return {features_.get(), row()};
+  }
+  View<Number> of(const Tile& tile, std::int64_t h, View<Number> q) {
+    return of(tile.t0 - head_.arguments.shape.query_begin, tile.t1 - tile.t0, h, q);
   }
   // kExp's log scale of each of the tile's rows, 0 for other maps.
   const float* log_scales() const { return log_scales_; }

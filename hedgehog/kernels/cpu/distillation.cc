@@ -28,14 +28,14 @@ class TaskDistillation {
         decay_memory_(a_.log_gate == nullptr ? 1 : s_.length),
         head_(a_, task.b, task.h / (s_.heads / s_.kv_heads), decay_memory_.get()),
         wanted_(call.gradient_scale != 0),
-        chunks_(head_, chunk_of(task.end - 1) + 1,
+        chunks_(head_, chunk_of(task.keys - 1) + 1,
                 {.keys = true,
                  .values = static_cast<bool>(call.output.teacher),
                  .key_rows = wanted_ && a_.map.width > 0,
                  .feature_rows = wanted_}),
         queries_(head_, task.h, task.h + 1),
         map_backward_(head_),
-        strip_row_(padded(task.end)),
+        strip_row_(padded(task.keys)),
         scores_(kTileRows * strip_row_),
         products_(kTileRows * strip_row_),
         relative_(strip_row_),
@@ -43,7 +43,7 @@ class TaskDistillation {
         feature_gradients_(kTileRows * feature_row_),
         out_row_(padded(s_.dim)),
         numerator_(kTileRows * out_row_),
-        key_sums_(wanted_ ? (chunk_of(task.end - 1) + 1) * s_.features * kTileRows : 1),
+        key_sums_(wanted_ ? (chunk_of(task.keys - 1) + 1) * s_.features * kTileRows : 1),
         query_memory_(kTileRows * even(s_.dim)),
         left_memory_(kTileRows * kTileRows),
         right_memory_(kTileRows * kTileRows),
@@ -53,24 +53,26 @@ class TaskDistillation {
 
   void run() {
     if (wanted_) {
-      const std::int64_t size = (chunk_of(task_.end - 1) + 1) * s_.features * kTileRows;
+      const std::int64_t size = (chunk_of(task_.keys - 1) + 1) * s_.features * kTileRows;
       std::memset(key_sums_.get(), 0, sizeof(float) * static_cast<std::size_t>(size));
     }
-    for (std::int64_t t0 = task_.begin; t0 < task_.end; t0 += kTileRows) {
+    for (std::int64_t begin = task_.begin; begin < task_.end; begin += kTileRows) {
+      const std::int64_t end = least(begin + kTileRows, task_.end);
       Tile tile{};
-      tile.t0 = t0;
-      tile.t1 = least(t0 + kTileRows, task_.end);
-      tile.n0 = chunk_of(head_.segment_of(t0)) * kTileRows;
-      run_tile(tile);
+      tile.t0 = call_.rows.at(begin);
+      tile.t1 = call_.rows.at(end - 1) + 1;
+      tile.n0 = chunk_of(head_.segment_of(tile.t0)) * kTileRows;
+      run_tile(tile, begin, end - begin);
     }
-    for (std::int64_t chunk = 0; wanted_ && chunk * kTileRows < task_.end; ++chunk) finish_keys(chunk);
+    for (std::int64_t chunk = 0; wanted_ && chunk * kTileRows < task_.keys; ++chunk) finish_keys(chunk);
   }
 
  private:
-  void run_tile(const Tile& tile) {
-    const std::int64_t rows = tile.t1 - tile.t0, h = task_.h, offset = (task_.b * s_.heads + h) * s_.length;
-    const View<Number> q = Math::input(a_.q, task_.b, h, tile.t0, rows, s_.dim, query_memory_.get());
-    const View<Number> phi = queries_.of(tile, h, q);
+  // `rows` query rows from number `first` on, which stand at key rows tile.t0 to tile.t1 − 1.
+  void run_tile(const Tile& tile, std::int64_t first, std::int64_t rows) {
+    const std::int64_t h = task_.h, offset = (task_.b * s_.heads + h) * call_.rows.count(s_.length);
+    const View<Number> q = Math::input(a_.q, task_.b, h, first, rows, s_.dim, query_memory_.get());
+    const View<Number> phi = queries_.of(first, rows, h, q);
     for_chunks(tile.n0, tile.t1, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t chunk = chunk_of(begin), column = begin - tile.n0;
       Math::product(rows, end - begin, s_.dim, q, chunks_.keys(chunk), scores_.get() + column, strip_row_, Store::kOverwrite);
@@ -80,18 +82,19 @@ class TaskDistillation {
     tile_decay(head_, tile, relative_.get());
     float inverses[kTileRows];
     for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t i = tile.t0 + r;
-      const RowLoss loss = distil_row(row_of(tile, i, offset + i), tile.t1 - tile.n0, wanted_, scores_.get() + r * strip_row_,
-                                      products_.get() + r * strip_row_);
-      call_.output.cross_entropy[offset + i] = loss.cross_entropy;
-      call_.output.entropy[offset + i] = loss.entropy;
+      const std::int64_t at = offset + first + r;
+      const RowLoss loss = distil_row(row_of(tile, call_.rows.at(first + r), r, at), tile.t1 - tile.n0, wanted_,
+                                      scores_.get() + r * strip_row_, products_.get() + r * strip_row_);
+      call_.output.cross_entropy[at] = loss.cross_entropy;
+      call_.output.entropy[at] = loss.entropy;
       inverses[r] = loss.teacher_inverse;
     }
-    if (call_.output.teacher) write_teacher(tile, inverses);
-    if (wanted_) give_back(tile, q, phi);
+    if (call_.output.teacher) write_teacher(tile, first, rows, inverses);
+    if (wanted_) give_back(tile, first, rows, q, phi);
   }
 
-  DistillationRow row_of(const Tile& tile, std::int64_t i, std::int64_t at) const {
+  // The tile's row r, at key row i.
+  DistillationRow row_of(const Tile& tile, std::int64_t i, std::int64_t r, std::int64_t at) const {
     const std::int64_t start = head_.segment_of(i);
     DistillationRow row{};
     row.begin = start - tile.n0;
@@ -100,7 +103,7 @@ class TaskDistillation {
     row.linear_end = clamp(i - s_.window + 1 - tile.n0, row.linear_begin, row.end);
     row.teacher_begin = call_.teacher_window > 0 ? most(row.begin, i - call_.teacher_window + 1 - tile.n0) : row.begin;
     row.scale = s_.scale;
-    row.log_scale = (a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[at]) + queries_.log_scales()[i - tile.t0];
+    row.log_scale = (a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[at]) + queries_.log_scales()[r];
     row.own_decay = head_.decay == nullptr ? 0 : relative_.get()[i - tile.n0];
     row.key_decay = head_.decay == nullptr ? nullptr : relative_.get();
     row.gradient_scale = call_.gradient_scale;
@@ -108,8 +111,7 @@ class TaskDistillation {
   }
 
   // y = Σ_j p_j v_j
-  void write_teacher(const Tile& tile, const float* inverses) {
-    const std::int64_t rows = tile.t1 - tile.t0;
+  void write_teacher(const Tile& tile, std::int64_t first, std::int64_t rows, const float* inverses) {
     for_chunks(tile.n0, tile.t1, [&](std::int64_t begin, std::int64_t end) {
       const View<Number> weights =
           Math::left(scores_.get() + (begin - tile.n0), strip_row_, rows, end - begin, left_memory_.get());
@@ -117,13 +119,12 @@ class TaskDistillation {
                     begin == tile.n0 ? Store::kOverwrite : Store::kAdd);
     });
     for (std::int64_t r = 0; r < rows; ++r) {
-      write_row(numerator_.get() + r * out_row_, s_.dim, inverses[r], call_.output.teacher, task_.b, task_.h, tile.t0 + r);
+      write_row(numerator_.get() + r * out_row_, s_.dim, inverses[r], call_.output.teacher, task_.b, task_.h, first + r);
     }
   }
 
   // dφ(q), through the map where there is one; dφ(k) is summed.
-  void give_back(const Tile& tile, View<Number> q, View<Number> phi) {
-    const std::int64_t rows = tile.t1 - tile.t0;
+  void give_back(const Tile& tile, std::int64_t first, std::int64_t rows, View<Number> q, View<Number> phi) {
     const View<Number> phi_transposed =
         Math::sides(phi, rows, s_.features, transposed_memory_.get(), features_right_memory_.get()).left_transposed;
     for_chunks(tile.n0, tile.t1, [&](std::int64_t begin, std::int64_t end) {
@@ -136,7 +137,7 @@ class TaskDistillation {
                     Math::right_of_fp32(strip, strip_row_, rows, columns, right_memory_.get()),
                     key_sums_.get() + chunk * s_.features * kTileRows, kTileRows, Store::kAdd);
     });
-    float* dots = task_.q_dot == nullptr ? nullptr : task_.q_dot + (tile.t0 - task_.begin);
+    float* dots = task_.q_dot == nullptr ? nullptr : task_.q_dot + (first - task_.begin);
     if (a_.map.width > 0) {
       map_backward_.queries(rows, phi, feature_gradients_.get(), feature_row_, nullptr, nullptr, q, task_.q_weight,
                             task_.q_bias, dots);
@@ -145,12 +146,12 @@ class TaskDistillation {
     for (std::int64_t r = 0; r < rows; ++r) {
       const float* gradient = feature_gradients_.get() + r * feature_row_;
       if (dots != nullptr) dots[r] = dot_of(phi.data + r * phi.row, gradient, s_.features);
-      scale_row(gradient, s_.features, 1, false, call_.gradients.phi_q.at(task_.b, task_.h, tile.t0 + r));
+      scale_row(gradient, s_.features, 1, false, call_.gradients.phi_q.at(task_.b, task_.h, first + r));
     }
   }
 
   void finish_keys(std::int64_t chunk) {
-    const std::int64_t begin = chunk * kTileRows, rows = least(kTileRows, task_.end - begin);
+    const std::int64_t begin = chunk * kTileRows, rows = least(kTileRows, task_.keys - begin);
     const float* sums = key_sums_.get() + chunk * s_.features * kTileRows;
     const View<Number> phi = chunks_.features_left(chunk);
     if (task_.k_dot != nullptr) {
@@ -221,11 +222,11 @@ constexpr std::int64_t kEnoughHeads = 32;
 class DistillationPlan {
  public:
   DistillationPlan(const DistillationCall& call, const ParallelFor& parallel_for)
-      : call_(call), s_(call.arguments.shape), parallel_for_(parallel_for) {
+      : call_(call), s_(call.arguments.shape), rows_(call.rows.count(s_.length)), parallel_for_(parallel_for) {
     // The second part has about as many pairs of query and key as the first.
-    const auto middle = static_cast<std::int64_t>(std::sqrt(0.5) * static_cast<double>(s_.length));
+    const auto middle = static_cast<std::int64_t>(std::sqrt(0.5) * static_cast<double>(rows_));
     cut_ = s_.batch * s_.heads < kEnoughHeads ? (middle + kChunkRows - 1) / kChunkRows * kChunkRows : 0;
-    if (cut_ >= s_.length) cut_ = 0;
+    if (cut_ >= rows_) cut_ = 0;
     parts_ = cut_ > 0 ? 2 : 1;
     plan();
   }
@@ -262,7 +263,8 @@ class DistillationPlan {
       task.b = head / s_.heads;
       task.h = head % s_.heads;
       task.begin = part == 0 ? 0 : cut_;
-      task.end = part + 1 < parts_ ? cut_ : s_.length;
+      task.end = part + 1 < parts_ ? cut_ : rows_;
+      task.keys = call_.rows.at(task.end - 1) + 1;
       if (map > 0) {
         task.q_weight = take(width() * s_.dim);
         task.q_bias = take(width());
@@ -272,7 +274,7 @@ class DistillationPlan {
       if (keys > 0) task.phi_k = take(keys);
       if (key_dots > 0) {
         task.k_dot = take(key_dots);
-        task.q_dot = to.q_dot + head * s_.length + task.begin;
+        task.q_dot = to.q_dot + head * rows_ + task.begin;
       }
       tasks_.push_back(task);
     }
@@ -298,7 +300,7 @@ class DistillationPlan {
       for (std::int64_t h = g * group(); h < (g + 1) * group(); ++h) {
         for (std::int64_t part = 0; part < parts_; ++part) {
           const DistillationTask& from = task(b, h, part);
-          if (k_dot != nullptr) add(from.k_dot, from.end, k_dot);
+          if (k_dot != nullptr) add(from.k_dot, from.keys, k_dot);
           if (width() > 0) {
             add(from.q_weight, size, to.q_weight + h * size);
             add(from.q_bias, width(), to.q_bias + h * width());
@@ -306,7 +308,7 @@ class DistillationPlan {
             add(from.k_bias, width(), to.k_bias + g * width());
             continue;
           }
-          for (std::int64_t j = 0; j < from.end; ++j) add(from.phi_k + j * s_.features, s_.features, to.phi_k.at(b, g, j));
+          for (std::int64_t j = 0; j < from.keys; ++j) add(from.phi_k + j * s_.features, s_.features, to.phi_k.at(b, g, j));
         }
       }
     }
@@ -314,6 +316,7 @@ class DistillationPlan {
 
   const DistillationCall& call_;
   const AttentionShape& s_;
+  std::int64_t rows_;
   const ParallelFor& parallel_for_;
   std::int64_t cut_ = 0, parts_ = 1;
   std::vector<float> memory_;
@@ -322,10 +325,10 @@ class DistillationPlan {
 
 }  // namespace
 
-void attention_distillation(const AttentionArguments& arguments, std::int64_t teacher_window, float gradient_scale,
-                            const DistillationResult& output, const AttentionGradients& gradients,
+void attention_distillation(const AttentionArguments& arguments, const QueryRows& rows, std::int64_t teacher_window,
+                            float gradient_scale, const DistillationResult& output, const AttentionGradients& gradients,
                             const ParallelFor& parallel_for) {
-  const DistillationCall call{arguments, teacher_window, gradient_scale, output, gradients};
+  const DistillationCall call{arguments, rows, teacher_window, gradient_scale, output, gradients};
   DistillationPlan(call, parallel_for).run();
 }
 
