@@ -359,8 +359,7 @@ OperatorOutput continue_operator(const OperatorInput& input, const OperatorConti
 DistillationOutput distillation_operator(const OperatorInput& input, const QueryRows& rows, std::int64_t teacher_window,
                                          double gradient_scale, bool wants_teacher) {
   const std::int64_t count = rows.count(input.k.size(2));
-  check(rows.first >= 0 && count >= 1, "distillation: no query row at {} + {}·i of {}", rows.first, rows.step,
-        input.k.size(2));
+  check(rows.first >= 0 && count >= 1, "distillation: no query row at {} + {}·i of {}", rows.first, rows.step, input.k.size(2));
   if (composed_form_is_chosen() || !input.causal) {
     return composed_distillation(input, rows, teacher_window, gradient_scale, wants_teacher);
   }

@@ -149,9 +149,7 @@ struct QueryRows {
   std::int64_t first = 0, step = 1;
 
   std::int64_t at(std::int64_t row) const { return first + row * step; }
-  std::int64_t count(std::int64_t length) const {
-    return first < length && step > 0 ? (length - first + step - 1) / step : 0;
-  }
+  std::int64_t count(std::int64_t length) const { return first < length && step > 0 ? (length - first + step - 1) / step : 0; }
 };
 
 /// What distillation computes beside the gradients, of its query rows.

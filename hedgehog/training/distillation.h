@@ -84,7 +84,7 @@ class DistillationStage : public Stage {
   std::function<NamedParameters()> weights_;
   DistillationConfig config_;
   std::string name_;
-  // Shorter memories than AdamW's usual ones: KL after 96 steps of SmolLM2 0.55 instead of 0.60 (docs/experiments.md).
+  // Shorter memories than AdamW's usual ones: a distillation is short (docs/decisions.md has the numbers).
   AdamW optimizer_{0.8, 0.95};
   // Of the batch that the next step goes on with: the layers' inputs, and its place in the data.
   std::vector<std::pair<std::int64_t, AttentionInput>> kept_;
