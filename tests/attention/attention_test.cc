@@ -277,6 +277,16 @@ TEST(Attention, StaysFiniteOnLargeScores) {
   }
 }
 
+// The parameters' gradients, which have none afterwards.
+std::vector<at::Tensor> take_gradients(Attention& attention) {
+  std::vector<at::Tensor> gradients;
+  for (auto& [name, tensor] : attention.parameters()) {
+    gradients.push_back(tensor->grad().clone());
+    tensor->mutable_grad() = at::Tensor();
+  }
+  return gradients;
+}
+
 TEST(Attention, DistillationGradientIsTheSlopeOfItsLoss) {
   for (const AttentionConfig& config :
        {AttentionConfig{.kind = AttentionKind::kLinear},
@@ -320,11 +330,7 @@ TEST(Attention, DistillationOfPartsOfTheRowsAddsUp) {
     if (!config.causal) input.key_count = at::tensor({57, 70}, at::kInt).slice(0, 2 - input.q.size(0));
     for (auto& [name, tensor] : attention.parameters()) tensor->requires_grad_(true);
     const auto whole = attention.distill(input, 1, 0, 1);
-    std::vector<at::Tensor> expected;
-    for (auto& [name, tensor] : attention.parameters()) {
-      expected.push_back(tensor->grad().clone());
-      tensor->mutable_grad() = at::Tensor();
-    }
+    const std::vector<at::Tensor> expected = take_gradients(attention);
     const auto seen = [&](const QueryRows& rows) {  // of all sequences, without padding
       if (!input.key_count.defined()) return static_cast<double>(rows.count(70) * input.q.size(0));
       double sum = 0;
@@ -359,11 +365,7 @@ TEST(Attention, DistillationReachesMapsThatAreGivenAsFeatures) {
     const auto input = random_rows(70, 9);
     for (auto& [name, tensor] : attention.parameters()) tensor->requires_grad_(true);
     const auto loss = attention.distill(input, 1, 0, 1);
-    std::vector<at::Tensor> found;
-    for (auto& [name, tensor] : attention.parameters()) {
-      found.push_back(tensor->grad().clone());
-      tensor->mutable_grad() = at::Tensor();
-    }
+    const std::vector<at::Tensor> found = take_gradients(attention);
     std::vector<std::int64_t> rows(70);
     std::iota(rows.begin(), rows.end(), 0);
     const Attention softmax({.causal = causal}, kHeads, kKeyHeads, kDim, kHidden);
