@@ -1,11 +1,14 @@
 #include "hedgehog/evaluation/task_score.h"
 
-#include "hedgehog/evaluation/glue_score.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
 
 namespace hedgehog {
 namespace {
