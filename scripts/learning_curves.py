@@ -28,7 +28,7 @@ def draw(path, lines, x_label, y_label):
     from matplotlib import pyplot
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
     for name, points in lines.items():
-        axes.plot(*zip(*smoothed(points)), label=name, linewidth=1.4)
+        axes.plot(*zip(*points), label=name, linewidth=1.4)
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
     axes.legend()

@@ -43,19 +43,39 @@ def seconds_of(result):
 
 def curve_points(log, curve):
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    return [(line[curve["x"]], line[curve["y"]]) for line in lines if line.get("stage") == curve["stage"]]
+    return learning_curves.smoothed([(line[curve["x"]], line[curve["y"]]) for line in lines if line.get("stage") == curve["stage"]])
 
 
-def draw_curves(recipe, name, task, logs):
-    """The page's line for a plot of the task's first seed; none without matplotlib."""
-    if "curve" not in recipe or not logs:
+def record(recipe, task, run, seed, result, log):
+    """What pages need of a run: the measured values that the recipe names, its time and circumstances, its learning curve."""
+    kept = {"seconds": seconds_of(result), "run": result["run"]}
+    for path in (recipe["metric"], recipe.get("interval"), *recipe.get("columns", {}).values()):
+        if path and (value := pick(result, path)) is not None:
+            *parents, last = path.split(".")
+            place = kept
+            for key in parents:
+                place = place.setdefault(key, {})
+            place[last] = value
+    made = {"task": task, "run": run, "seed": seed, "result": kept}
+    if "curve" in recipe and log.exists() and (points := curve_points(log, recipe["curve"])):
+        made["curve"] = [[float(f"{value:.5g}") for value in point] for point in points]
+    return made
+
+
+def draw_curves(recipe, name, task, records):
+    """The page's line for a plot of each run's first seed; none without matplotlib."""
+    curves = {}
+    for record in records:
+        if record["task"] == task and "curve" in record:
+            curves.setdefault(record["run"], record["curve"])
+    if not curves:
         return []
     if not learning_curves.available():
         print("experiment: no curves are drawn: scripts/setup plots", file=sys.stderr)
         return []
     curve = recipe["curve"]
     file = f"{name}-{task}.svg"
-    learning_curves.draw(PAGES / file, {run: curve_points(log, curve) for run, log in logs.items()}, curve["x"], curve["label"])
+    learning_curves.draw(PAGES / file, curves, curve["x"], curve["label"])
     return [f"![{curve['label']} against {curve['x']}]({file})", ""]
 
 
@@ -91,18 +111,32 @@ def task_lines(recipe, task, cases, results):
             values = [pick(result, path) for result in found]
             form = {"factor": 100} if title.endswith("(%)") else {"digits": 3}
             row.append("" if None in values else written(interval(values), **form))
-        row += [f"{statistics.fmean(seconds_of(result) for result in found) / 60:.1f}", str(len(found))]
+        row += [f"{statistics.fmean(result['seconds'] for result in found) / 60:.1f}", str(len(found))]
         lines.append("| " + " | ".join(row) + " |")
     return [*lines, ""]
 
 
-def write_page(recipe, size, name, results, logs, missing):
-    """`results`: {task: {run: [JSON of a seed]}}; `logs`: {task: {run: training log of the first seed}}."""
+def with_a_line_each(figures):
+    """JSON in which each element of a list stands on a line of its own."""
+    parts = []
+    for key, value in figures.items():
+        text = json.dumps(value)
+        if isinstance(value, list) and value:
+            text = "[\n  " + ",\n  ".join(json.dumps(element) for element in value) + "\n ]"
+        parts.append(f" {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(parts) + "\n}"
+
+
+def write_page(recipe, size, name, records, missing):
+    """`records`: of `record`, in the order of the page."""
+    results = {}  # {task: {run: [result of a seed]}}
+    for made in records:
+        results.setdefault(made["task"], {}).setdefault(made["run"], []).append(made["result"])
     lines = [f"# {recipe['title']}", "", f"<!-- written by scripts/experiment {name} --size {size}; not to be edited -->", ""]
     cases = []
     for task, found in results.items():
         here = list(cases_of(recipe, task, found))
-        lines += [*task_lines(recipe, task, here, found), *draw_curves(recipe, name, task, logs.get(task))]
+        lines += [*task_lines(recipe, task, here, found), *draw_curves(recipe, name, task, records)]
         cases += here
     shares = {}
     for case in cases:
@@ -115,15 +149,15 @@ def write_page(recipe, size, name, results, logs, missing):
         lines += [f"The paper: {recipe['paper']['numbers']}.", ""]
     if "notes" in recipe:
         lines += [recipe["notes"].strip(), ""]
-    runs = [result["run"] for found in results.values() for seeds in found.values() for result in seeds if "run" in result]
+    runs = [made["result"]["run"] for made in records]
     each = lambda key: ", ".join(sorted({str(run[key]) for run in runs}))
-    circumstances = f"; the runs' commits: {each('commit')}; {each('machine')}; threads a run: {each('threads')}" if runs else ""
+    circumstances = f"; the runs' commits: {each('commit')}; {each('machine')}; threads a run: {each('threads')}"
     single = f"; of a single seed over {recipe['interval_over']}" if "interval_over" in recipe else ""
     lines += [f"Mean ± half of the 95 % confidence interval over seeds (Student's t){single}. `scripts/experiment {name} --size {size}`"
               f"{circumstances}." + (f" **{missing} runs are missing.**" if missing else "")]
     (PAGES / f"{name}.md").write_text("\n".join(lines) + "\n")
-    figures = {"experiment": name, "size": size, "commits": sorted({run["commit"] for run in runs}), "missing": missing, "cases": cases}
-    (PAGES / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    figures = {"experiment": name, "size": size, "commits": sorted({run["commit"] for run in runs}), "missing": missing, "cases": cases, "runs": records}
+    (PAGES / f"{name}.json").write_text(with_a_line_each(figures) + "\n")
     print(f"experiment: docs/results/{name}.md", file=sys.stderr)
 
 

@@ -75,7 +75,7 @@ class Experiment(unittest.TestCase):
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def test_flags_of_task_and_run_win_over_those_of_all(self):
-        found = {(task, run, seed): training for task, run, seed, training, *_ in self.items()}
+        found = {(item.task, item.run, item.seed): item.training for item in self.items()}
         self.assertEqual(len(found), 8)
         output = str(self.folder / "results/two/linear/1")
         self.assertEqual(found["two", "linear", 1][1:], ["train", str(self.folder / "results/two/softmax/1"), "--task", "two", "--lr", "2", "--epochs", "3",
@@ -94,10 +94,25 @@ class Experiment(unittest.TestCase):
         self.assertEqual([call[call.index("--seed") + 1] for call in self.calls()[8:]], ["2"] * 4)
 
     def test_a_stopped_run_goes_on(self):
-        (self.folder / "results/one/softmax/0/state").mkdir(parents=True)
+        first, second = self.items()[:2]
+        for item in (first, second):
+            (item.output / "state").mkdir(parents=True)
+        first.output.with_suffix(".begun_by").write_text(first.trained_by)
+        second.output.with_suffix(".begun_by").write_text("another command")
         experiment.execute_all(self.items(), 1)
         resumed = [call for call in self.calls() if "--resume" in call]
-        self.assertEqual([call[call.index("-o") + 1] for call in resumed], [str(self.folder / "results/one/softmax/0")])
+        self.assertEqual([call[call.index("-o") + 1] for call in resumed], [str(first.output)])
+        self.assertFalse((second.output / "state").exists())
+
+    def test_what_a_changed_recipe_would_make_otherwise_is_run_again(self):
+        experiment.execute_all(self.items(), 1)
+        changed = self.items({**RECIPE, "small": {**RECIPE["small"], "linear": ["--epochs", "4"]}})
+        experiment.execute_all(changed, 1)
+        self.assertEqual(["linear" in call for call in self.calls()[8:]], [True] * 4)
+        # What starts from a changed run changes with it.
+        changed = self.items({**RECIPE, "small": {**RECIPE["small"], "softmax": ["--epochs", "4"]}})
+        experiment.execute_all(changed, 1)
+        self.assertEqual(len(self.calls()), 8 + 4 + 8)
 
     def test_a_failed_run_stops_all_and_is_named(self):
         with self.assertRaises(SystemExit) as failure:
@@ -120,6 +135,32 @@ class Experiment(unittest.TestCase):
         self.assertIn("What differs.", page)
         self.assertIn("**1 runs are missing.**", page)
         self.assertEqual(json.loads((self.folder / "name.json").read_text())["missing"], 1)
+
+
+    def test_records_stay_on_the_page_when_another_machine_adds_to_it(self):
+        self.enterContext(mock.patch.object(result_page, "PAGES", self.folder))
+        self.enterContext(mock.patch.object(result_page, "write_targets"))
+        recipe = {**RECIPE, "tasks": ["one"]}
+        experiment.execute_all(self.items(recipe)[:3], 1)
+        experiment.write_page(recipe, "small", "name", self.folder / "results")
+        page = (self.folder / "name.md").read_text()
+        (self.folder / "results").rename(self.folder / "elsewhere")
+        experiment.write_page(recipe, "small", "name", self.folder / "results")
+        self.assertEqual((self.folder / "name.md").read_text(), page)
+
+        recorded = experiment.records_of("name", "small")
+        missing = experiment.without_record(self.items(recipe), recorded)
+        self.assertEqual([(item.run, item.seed) for item in missing], [("softmax", 1), ("linear", 1)])
+        experiment.execute_all(missing, 1)
+        experiment.write_page(recipe, "small", "name", self.folder / "results")
+        page = (self.folder / "name.md").read_text()
+        self.assertIn("| linear | 45.00 ± 63.53 | 0.818 | 0.250 ± 0.000 | 1.0 | 2 |", page)
+        self.assertNotIn("missing", page)
+
+        # Those that the recipe would make otherwise now are left out.
+        changed = {**recipe, "small": {**RECIPE["small"], "linear": ["--epochs", "4"]}}
+        experiment.write_page(changed, "small", "name", self.folder / "nothing")
+        self.assertNotIn("| linear |", (self.folder / "name.md").read_text())
 
 
 class Targets(unittest.TestCase):
