@@ -176,6 +176,8 @@ void add_train(CLI::App& program) {
   number("--lr", train.learning_rate, "learning rate", training);
   number("--map-lr", train.map_learning_rate, "of the attention's own weights, 0: frozen", training);
   number("--weight-decay", train.weight_decay, "of matrices", training);
+  number("--teacher-logits", train.teacher_factor, "share of the loss that is the softmax model's logits, 0 to 1", training);
+  number("--match-hidden", train.hidden_factor, "factor of the hidden states' error against the softmax model", training);
   number("--clip", train.clip, "most that the gradient's norm may be, 0: no clipping", training);
   number("--warmup", train.warmup, "share of the steps", training);
   verb->add_option("--schedule", options->schedule, "constant, cosine, one-cycle")->capture_default_str()->group(training);

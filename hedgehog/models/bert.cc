@@ -142,9 +142,10 @@ at::Tensor Bert::embed(const BertInput& input, Dropout& dropout) const {
   return dropout(embedding_norm_.forward(sum, config_.encoder.norm_epsilon), config_.encoder.dropout);
 }
 
-at::Tensor Bert::forward(const BertInput& input) const {
+at::Tensor Bert::forward(const BertInput& input, const LayerVisitor& visit) const {
   Dropout dropout(dropout_seed);
-  const EncoderPass pass{.segment_start = input.segment_start, .key_count = input.key_count, .control = control};
+  const EncoderPass pass{
+      .segment_start = input.segment_start, .key_count = input.key_count, .control = control, .visit = visit};
   return encoder_.forward(embed(input, dropout), pass, dropout);
 }
 

@@ -47,9 +47,10 @@ class Bert {
   /// New weights, N(0, initializer_deviation²).
   Bert(const BertConfig& config, std::uint64_t seed, at::ScalarType dtype = at::kFloat);
 
-  /// The last block's hidden states [batch, length, hidden]; rows of padding mean nothing. Throws Error for tokens that are not
-  /// in the vocabulary and texts longer than max_positions.
-  at::Tensor forward(const BertInput& input) const;
+  /// The last block's hidden states [batch, length, hidden]; rows of padding mean nothing. `visit` is called with each layer's
+  /// attention input, a part of the graph. Throws Error for tokens that are not in the vocabulary and texts longer than
+  /// max_positions.
+  at::Tensor forward(const BertInput& input, const LayerVisitor& visit = {}) const;
   /// forward() without gradients and dropout, calling `visit` with each layer's attention input on the way; softmax_only runs
   /// softmax attention in every layer whatever is installed (the teacher).
   at::Tensor forward_visiting(const BertInput& input, bool softmax_only, const LayerVisitor& visit) const;

@@ -41,12 +41,21 @@ at::Tensor read(const Vit&, const ClassifierInput& input) {
 }
 
 template <typename Model>
+Model with_own_weights(Model model) {
+  for (const auto& [name, tensor] : model.weights()) *tensor = tensor->detach().clone();
+  return model;
+}
+
+template <typename Model>
 class EncoderClassifier : public Classifier {
  public:
   EncoderClassifier(Model model, json config) : model_(std::move(model)), config_(std::move(config)) {}
 
-  at::Tensor forward(const ClassifierInput& input) const override {
-    return model_.class_logits(model_.forward(read(model_, input)));
+  at::Tensor forward(const ClassifierInput& input, const LayerVisitor& visit) const override {
+    return model_.class_logits(model_.forward(read(model_, input), visit));
+  }
+  std::unique_ptr<Classifier> teacher() const override {
+    return std::make_unique<EncoderClassifier>(with_own_weights(model_.teacher()), config_);
   }
   void visit_teacher(const ClassifierInput& input, const LayerVisitor& visit) const override {
     model_.forward_visiting(read(model_, input), /*softmax_only=*/true, visit);
@@ -71,17 +80,21 @@ class DecoderClassifier : public Classifier {
  public:
   DecoderClassifier(Decoder model, json config) : model_(std::move(model)), config_(std::move(config)) {}
 
-  at::Tensor forward(const ClassifierInput& input) const override {
-    const auto hidden = model_.forward(tokens(input));
+  at::Tensor forward(const ClassifierInput& input, const LayerVisitor& visit) const override {
+    const auto hidden = model_.forward(tokens(input), {}, visit);
     return model_.logits(hidden.gather(1, last_token(input).unsqueeze(-1).expand({-1, 1, hidden.size(2)})).squeeze(1));
   }
-  LabelledLogits labelled_logits(const ClassifierInput& input, const at::Tensor& labels) const override {
+  LabelledLogits labelled_logits(const ClassifierInput& input, const at::Tensor& labels,
+                                 const LayerVisitor& visit) const override {
     const auto last = last_token(input);
     auto next = at::cat({input.tokens.slice(1, 1), input.tokens.slice(1, 0, 1)}, 1);
     next.scatter_(1, last, labels.unsqueeze(1));
     const auto taught = at::arange(next.size(1)).unsqueeze(0).le(last).flatten().nonzero().squeeze(1);
-    const auto hidden = model_.forward(tokens(input)).flatten(0, 1).index_select(0, taught);
+    const auto hidden = model_.forward(tokens(input), {}, visit).flatten(0, 1).index_select(0, taught);
     return {model_.logits(hidden), next.flatten().index_select(0, taught)};
+  }
+  std::unique_ptr<Classifier> teacher() const override {
+    return std::make_unique<DecoderClassifier>(with_own_weights(model_.teacher()), config_);
   }
   void visit_teacher(const ClassifierInput& input, const LayerVisitor& visit) const override {
     model_.forward_visiting(tokens(input), {}, /*softmax_only=*/true, visit);

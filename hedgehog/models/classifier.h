@@ -32,15 +32,19 @@ struct LabelledLogits {
 class Classifier {
  public:
   virtual ~Classifier() = default;
-  /// Logits [batch, labels]; of a regression the number, [batch, 1]. Differentiable.
-  virtual at::Tensor forward(const ClassifierInput& input) const = 0;
+  /// Logits [batch, labels]; of a regression the number, [batch, 1]. Differentiable, and what `visit` sees of each layer, too.
+  virtual at::Tensor forward(const ClassifierInput& input, const LayerVisitor& visit = {}) const = 0;
   /// What training compares: logits [rows, labels] and their labels, int64 [rows] (of a regression the numbers, fp32). An
   /// encoder's rows are the examples; a decoder is taught every token that follows another, and after the last one the label.
-  virtual LabelledLogits labelled_logits(const ClassifierInput& input, const at::Tensor& labels) const {
-    return {forward(input), labels};
+  virtual LabelledLogits labelled_logits(const ClassifierInput& input, const at::Tensor& labels,
+                                         const LayerVisitor& visit = {}) const {
+    return {forward(input, visit), labels};
   }
   /// The softmax model on the batch, no gradients, no dropout: `visit` gets each layer's attention input.
   virtual void visit_teacher(const ClassifierInput& input, const LayerVisitor& visit) const = 0;
+
+  /// A copy with softmax attention and no dropout that shares no weights: the teacher.
+  virtual std::unique_ptr<Classifier> teacher() const = 0;
 
   /// One a layer.
   virtual std::vector<Attention*> attentions() = 0;

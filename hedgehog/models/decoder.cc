@@ -148,18 +148,23 @@ at::Tensor Decoder::embed(const at::Tensor& tokens, const at::Tensor& positions)
   return embedded + at::embedding(position_embedding_, positions.to(at::kLong));
 }
 
-at::Tensor Decoder::forward(const at::Tensor& tokens, const at::Tensor& segment_start) const {
+at::Tensor Decoder::forward(const at::Tensor& tokens, const at::Tensor& segment_start, const LayerVisitor& visit) const {
   check_tokens(tokens, segment_start, config_.vocabulary);
+  const bool recomputing = gradient_checkpointing && at::GradMode::is_enabled();
+  check(!visit || !recomputing, "layers that are recomputed in the backward pass cannot be visited");
   const auto positions = positions_of(tokens, segment_start);
   const auto table = table_for(config_, positions);
   const LayerShape shape = shape_of(config_);
   Residual residual{embed(tokens, positions), {}};
-  for (const DecoderLayer& layer : layers_) {
-    const auto run = [shape, table, segment_start, control = control](const DecoderLayer& block, const Residual& in) {
-      return layer_forward(block, shape, table, segment_start, in,
-                           [&](const AttentionInput& input) { return block.attention.forward(input, control); });
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const DecoderLayer& layer = layers_[i];
+    const auto run = [shape, table, segment_start, i, visit, control = control](const DecoderLayer& block, const Residual& in) {
+      return layer_forward(block, shape, table, segment_start, in, [&](const AttentionInput& input) {
+        if (visit) visit(static_cast<std::int64_t>(i), input);
+        return block.attention.forward(input, control);
+      });
     };
-    if (!gradient_checkpointing || !at::GradMode::is_enabled()) {
+    if (!recomputing) {
       residual = run(layer, residual);
       continue;
     }

@@ -62,9 +62,9 @@ class Decoder {
   Decoder(const DecoderConfig& config, std::uint64_t seed);
 
   /// tokens: int64 [batch, length]; segment_start as in AttentionInput, positions restart in each document. Returns the final
-  /// normalised hidden states [batch, length, hidden]. With `gradient_checkpointing` layers are recomputed in the backward
-  /// pass.
-  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& segment_start = {}) const;
+  /// normalised hidden states [batch, length, hidden]. `visit` is called with each layer's attention input, a part of the
+  /// graph. With `gradient_checkpointing` layers are recomputed in the backward pass, and nothing can be visited.
+  at::Tensor forward(const at::Tensor& tokens, const at::Tensor& segment_start = {}, const LayerVisitor& visit = {}) const;
   /// forward() without gradients, calling `visit` with each layer's attention input on the way; softmax_only runs softmax
   /// attention in every layer whatever is installed (the teacher).
   at::Tensor forward_visiting(const at::Tensor& tokens, const at::Tensor& segment_start, bool softmax_only,

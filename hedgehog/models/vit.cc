@@ -128,10 +128,11 @@ at::Tensor Vit::final_norm(const at::Tensor& hidden) const {
   return norm_.forward(hidden, config_.encoder.norm_epsilon);
 }
 
-at::Tensor Vit::forward(const at::Tensor& images) const {
+at::Tensor Vit::forward(const at::Tensor& images, const LayerVisitor& visit) const {
   Dropout dropout(dropout_seed);
   EncoderPass pass;
   pass.control = control;
+  pass.visit = visit;
   return final_norm(encoder_.forward(embed(images, dropout), pass, dropout));
 }
 

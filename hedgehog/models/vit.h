@@ -43,8 +43,9 @@ class Vit {
   Vit(const VitConfig& config, std::uint64_t seed, at::ScalarType dtype = at::kFloat);
 
   /// images: normalised pixels [batch, channels, height, width], floating. Returns the final normalised hidden states
-  /// [batch, tokens, hidden]. Throws Error for images of another size than the model's.
-  at::Tensor forward(const at::Tensor& images) const;
+  /// [batch, tokens, hidden]. `visit` is called with each layer's attention input, a part of the graph. Throws Error for images
+  /// of another size than the model's.
+  at::Tensor forward(const at::Tensor& images, const LayerVisitor& visit = {}) const;
   /// forward() without gradients and dropout, calling `visit` with each layer's attention input on the way; softmax_only runs
   /// softmax attention in every layer whatever is installed (the teacher).
   at::Tensor forward_visiting(const at::Tensor& images, bool softmax_only, const LayerVisitor& visit) const;

@@ -23,6 +23,37 @@ at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& labels) {
   return (logits.to(at::kFloat).squeeze(-1) - labels).square().mean();
 }
 
+// Each layer's hidden states, as `visit` sees them.
+struct HiddenStates {
+  std::vector<at::Tensor> layers;
+  LayerVisitor visitor() {
+    return [this](std::int64_t, const AttentionInput& input) { layers.push_back(input.x); };
+  }
+};
+
+// Mean over the layers of |x − x'|² / |x'|², padding left out. The first layer reads the embeddings, which no attention
+// changes.
+at::Tensor hidden_error(const HiddenStates& model, const HiddenStates& teacher, const at::Tensor& key_count) {
+  at::Tensor sum = at::zeros({}, at::kFloat);
+  for (std::size_t i = 1; i < model.layers.size(); ++i) {
+    at::Tensor difference = (model.layers[i] - teacher.layers[i]).square().sum(-1), norm = teacher.layers[i].square().sum(-1);
+    if (key_count.defined()) {
+      const auto padding = at::arange(norm.size(1), key_count.options()).unsqueeze(0).ge(key_count.unsqueeze(1));
+      difference = difference.masked_fill(padding, 0);
+      norm = norm.masked_fill(padding, 0);
+    }
+    sum = sum + difference.sum() / norm.sum();
+  }
+  return sum / static_cast<double>(std::max<std::size_t>(model.layers.size() - 1, 1));
+}
+
+at::Tensor teacher_loss(const at::Tensor& logits, const at::Tensor& teacher, bool classes) {
+  if (!classes) return (logits - teacher).square().mean();
+  return at::kl_div(logits.to(at::kFloat).log_softmax(-1), teacher.to(at::kFloat).log_softmax(-1), at::Reduction::Sum,
+                    /*log_target=*/true) /
+         static_cast<double>(logits.size(0));
+}
+
 void check_labels(const Classifier& model, const Examples& examples) {
   const auto labels = examples.labels();
   check(!labels.empty(), "there are no examples");
@@ -59,7 +90,9 @@ nlohmann::json to_json(const ClassificationConfig& config) {
           {"weight_decay", config.weight_decay},
           {"clip", config.clip},
           {"schedule", to_string(config.schedule)},
-          {"warmup", config.warmup}};
+          {"warmup", config.warmup},
+          {"teacher_factor", config.teacher_factor},
+          {"hidden_factor", config.hidden_factor}};
 }
 
 ClassificationStage::ClassificationStage(Classifier& model, const Examples& examples, const ClassificationConfig& config,
@@ -82,6 +115,9 @@ ClassificationStage::ClassificationStage(Classifier& model, const Examples& exam
     tensor->mutable_grad() = at::Tensor();
     if (trained) (map ? maps : tensor->dim() >= 2 ? matrices : vectors).emplace_back(parameter, tensor);
   }
+  check(config.teacher_factor >= 0 && config.teacher_factor <= 1, "{}: the teacher's factor is from 0 to 1, found {}", name_,
+        config.teacher_factor);
+  if (config.teacher_factor > 0 || config.hidden_factor > 0) teacher_ = model.teacher();
   optimizer_.add(maps, config.map_learning_rate, 0);
   optimizer_.add(matrices, config.learning_rate, config.weight_decay);
   optimizer_.add(vectors, config.learning_rate, 0);
@@ -99,9 +135,27 @@ StepResult ClassificationStage::step(std::int64_t index) {
   const std::vector<std::int64_t> rows = order_.rows(index);
   const ExampleBatch batch = examples_.batch(rows);
   const at::AutoGradMode mode(true);
-  model_.set_dropout_seed(seed_ * 1'000'003 + static_cast<std::uint64_t>(index));
-  const auto [logits, labels] = model_.labelled_logits(batch.input, batch.labels);
-  const at::Tensor loss = loss_of(logits, labels);
+  HiddenStates hidden, teacher_hidden;
+  const bool matching = config_.hidden_factor > 0;
+  if (!matching) model_.set_dropout_seed(seed_ * 1'000'003 + static_cast<std::uint64_t>(index));
+  const auto [logits, labels] = model_.labelled_logits(batch.input, batch.labels, matching ? hidden.visitor() : LayerVisitor{});
+  at::Tensor loss = loss_of(logits, labels);
+  double error = 0;
+  if (teacher_) {
+    at::Tensor taught;
+    {
+      const at::NoGradGuard no_gradients;
+      taught =
+          teacher_->labelled_logits(batch.input, batch.labels, matching ? teacher_hidden.visitor() : LayerVisitor{}).logits;
+    }
+    const double factor = config_.teacher_factor;
+    if (factor > 0) loss = (1 - factor) * loss + factor * teacher_loss(logits, taught, labels.scalar_type() == at::kLong);
+    if (matching) {
+      const at::Tensor difference = hidden_error(hidden, teacher_hidden, batch.input.key_count);
+      error = difference.item<double>();
+      loss = loss + config_.hidden_factor * difference;
+    }
+  }
   loss.backward();
   optimizer_.collect_gradients();
   model_.set_dropout_seed({});
@@ -113,23 +167,26 @@ StepResult ClassificationStage::step(std::int64_t index) {
   result.learning_rate = config_.learning_rate * factor;
   result.tokens = std::ssize(rows);
   result.details = {{"gradient_norm", norm}};
+  if (matching) result.details["hidden_error"] = error;
   if (labels.scalar_type() == at::kLong) {
     result.details["accuracy"] = logits.argmax(-1).eq(labels).to(at::kDouble).mean().item<double>();
   }
   if (index >= steps_ - std::max<std::int64_t>(steps_ / 10, 1)) {
     loss_ += result.loss;
+    hidden_error_ += error;
     ++summed_;
   }
   return result;
 }
 
 nlohmann::json ClassificationStage::position() const {
-  return {{"loss", loss_}, {"summed", summed_}};
+  return {{"loss", loss_}, {"hidden_error", hidden_error_}, {"summed", summed_}};
 }
 
 void ClassificationStage::set_position(const nlohmann::json& position) {
   try {
     loss_ = position.at("loss").get<double>();
+    hidden_error_ = position.at("hidden_error").get<double>();
     summed_ = position.at("summed").get<std::int64_t>();
   } catch (const nlohmann::json::exception& error) {
     fail("{}: the saved state's position is damaged: {}", name_, error.what());
@@ -137,10 +194,10 @@ void ClassificationStage::set_position(const nlohmann::json& position) {
 }
 
 nlohmann::json ClassificationStage::report() const {
-  return {{"stage", name_},
-          {"steps", steps_},
-          {"examples", examples_.size()},
-          {"loss", loss_ / static_cast<double>(std::max<std::int64_t>(summed_, 1))}};
+  const auto summed = static_cast<double>(std::max<std::int64_t>(summed_, 1));
+  nlohmann::json report = {{"stage", name_}, {"steps", steps_}, {"examples", examples_.size()}, {"loss", loss_ / summed}};
+  if (config_.hidden_factor > 0) report["hidden_error"] = hidden_error_ / summed;
+  return report;
 }
 
 std::unique_ptr<DistillationStage> classifier_distillation(Classifier& model, const Examples& examples, double epochs,

@@ -25,13 +25,19 @@ struct ClassificationConfig {
   double clip = 1;               // gradient's norm, 0: no clipping
   Schedule schedule = Schedule::kCosine;
   double warmup = 0.1;  // share of the steps
+  // What the softmax model teaches besides, as it is before the training: (1 − teacher_factor) · the labels' loss +
+  // teacher_factor · KL(teacher ‖ model) of the logits (a regression: their squared error) + hidden_factor · the mean over the
+  // layers of |x − x'|² / |x'|², x the hidden states that a layer's attention reads, x' the teacher's.
+  double teacher_factor = 0;
+  double hidden_factor = 0;
 };
 nlohmann::json to_json(const ClassificationConfig& config);
 
 class ClassificationStage : public Stage {
  public:
   /// Trains all weights: by cross-entropy, or by the squared error where the labels are a regression's. `model` and `examples`
-  /// must outlive the stage. `seed`: of the examples' order and of dropout.
+  /// must outlive the stage. `seed`: of the examples' order and of dropout, which a hidden_factor switches off: its noise would
+  /// be larger than what is to be learned.
   ClassificationStage(Classifier& model, const Examples& examples, const ClassificationConfig& config, std::string name,
                       std::uint64_t seed);
   ~ClassificationStage() override;
@@ -55,7 +61,8 @@ class ClassificationStage : public Stage {
   ExampleOrder order_;
   std::int64_t steps_;
   AdamW optimizer_;
-  double loss_ = 0;  // sum over `summed_` steps
+  std::unique_ptr<Classifier> teacher_;
+  double loss_ = 0, hidden_error_ = 0;  // sums over `summed_` steps
   std::int64_t summed_ = 0;
 };
 

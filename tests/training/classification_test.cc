@@ -48,11 +48,15 @@ ClassificationConfig quick(double epochs) {
   return {.epochs = epochs, .batch = 16, .learning_rate = 3e-3, .map_learning_rate = 3e-3};
 }
 
-double accuracy_on(const Classifier& model, const Examples& examples) {
+at::Tensor predict_all(const Classifier& model, const Examples& examples) {
   Progress silent;
+  return predict(model, examples, 50, silent);
+}
+
+double accuracy_on(const Classifier& model, const Examples& examples) {
   const auto labels = examples.labels();
   const auto wanted = at::tensor(std::vector<std::int64_t>(labels.begin(), labels.end()), at::kLong);
-  return predict(model, examples, 50, silent).argmax(-1).eq(wanted).to(at::kDouble).mean().item<double>();
+  return predict_all(model, examples).argmax(-1).eq(wanted).to(at::kDouble).mean().item<double>();
 }
 
 void run(Stage& stage, std::int64_t first, std::int64_t end) {
@@ -151,6 +155,52 @@ TEST_F(Classification, AStoppedStageGoesOnWhereItWas) {
   };
   const auto early = finished(1), late = finished(6);
   for (std::size_t n = 0; n < early.size(); ++n) EXPECT_TRUE(at::equal(early[n], late[n])) << n;
+}
+
+TEST_F(Classification, TheSoftmaxModelTeachesHiddenStatesAndLogits) {
+  const auto examples = counting_examples(200, 1);
+  const auto model = counting_model();
+  ClassificationStage softmax(*model, examples, quick(3), "training", 3);
+  run(softmax, 0, softmax.steps());
+  const auto teacher = model->teacher();
+  model->set_attention({.kind = AttentionKind::kLinear, .feature_map = "elu"});
+  ClassificationConfig config = quick(4);
+  config.teacher_factor = 1;
+  config.hidden_factor = 10;
+
+  // Error and loss of the first step with padding, by hand.
+  ExampleOrder order(examples.lengths(), config.batch, 3);
+  std::int64_t padded = 0;
+  while (!examples.batch(order.rows(padded)).input.key_count.defined()) ++padded;
+  const ExampleBatch batch = examples.batch(order.rows(padded));
+  const auto see = [&](const Classifier& which, std::vector<at::Tensor>& seen) {
+    return which
+        .forward(batch.input, [&](std::int64_t, const AttentionInput& input) { seen.push_back(input.x.to(at::kDouble)); })
+        .to(at::kDouble);
+  };
+  std::vector<at::Tensor> student_hidden, teacher_hidden;
+  const at::Tensor student_logits = see(*model, student_hidden), teacher_logits = see(*teacher, teacher_hidden);
+  double difference = 0, norm = 0;
+  for (std::int64_t text = 0; text < batch.input.tokens.size(0); ++text) {
+    const auto tokens = batch.input.key_count[text].item<std::int64_t>();
+    const at::Tensor x = student_hidden[1][text].slice(0, 0, tokens), y = teacher_hidden[1][text].slice(0, 0, tokens);
+    difference += (x - y).square().sum().item<double>();
+    norm += y.square().sum().item<double>();
+  }
+  const double divergence = (teacher_logits.softmax(-1) * (teacher_logits.log_softmax(-1) - student_logits.log_softmax(-1)))
+                                .sum(-1)
+                                .mean()
+                                .item<double>();
+
+  ClassificationStage stage(*model, examples, config, "training", 3);
+  const StepResult first = stage.step(padded);
+  EXPECT_GE(difference / norm, 1e-3);
+  EXPECT_NEAR(first.details["hidden_error"].get<double>(), difference / norm, 1e-5);
+  EXPECT_NEAR(first.loss, divergence + 10 * difference / norm, 1e-4);
+  run(stage, padded + 1, stage.steps());
+  EXPECT_LE(stage.report()["hidden_error"].get<double>(), 0.5 * difference / norm);
+  EXPECT_LE((predict_all(*model, examples) - predict_all(*teacher, examples)).square().mean().item<double>(),
+            0.5 * (student_logits - teacher_logits).square().mean().item<double>());
 }
 
 TEST_F(Classification, LabelsThatTheModelDoesNotHaveAreAnError) {
