@@ -6,6 +6,7 @@
 #include "hedgehog/inference/engine.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace hedgehog::cli {
 namespace {
@@ -53,13 +54,13 @@ std::string ratio_line(const ConversionReport& report) {
 }
 
 std::vector<Cells> head_cells(const std::vector<HeadFidelity>& heads) {
-  std::vector<Cells> lines = {
-      {"layer", "head", "entropy softmax", "entropy linear", "KL", "monotonicity", "linear share", "output error"}};
+  std::vector<Cells> lines = {{"layer", "head", "entropy softmax", "entropy linear", "KL", "monotonicity", "inverted pairs",
+                               "linear share", "output error", "effective rank", "log denominator"}};
   for (const HeadFidelity& head : heads) {
     Cells line = {std::to_string(head.layer), std::to_string(head.head)};
-    for (const double value :
-         {head.entropy_softmax, head.entropy_linear, head.kl, head.monotonicity, head.linear_share, head.output_error}) {
-      line.push_back(fmt::format("{:.3f}", value));
+    for (const double value : {head.entropy_softmax, head.entropy_linear, head.kl, head.monotonicity, head.inverted_pairs,
+                               head.linear_share, head.output_error, head.effective_rank, head.log_denominator}) {
+      line.push_back(std::isnan(value) ? "" : fmt::format("{:.3f}", value));
     }
     lines.push_back(line);
   }

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cmath>
+#include <cstring>
 #include <utility>
 
 namespace hedgehog::cli {
@@ -31,24 +33,31 @@ struct Column {
   double HeadFidelity::*value;
 };
 
+constexpr std::size_t kWidth = 7;  // of a column, if its title is not wider
 constexpr std::array kColumns = {
     Column{"entropy, softmax", &HeadFidelity::entropy_softmax},
     Column{"entropy, linear", &HeadFidelity::entropy_linear},
     Column{"KL", &HeadFidelity::kl},
     Column{"monotonicity", &HeadFidelity::monotonicity},
+    Column{"inverted", &HeadFidelity::inverted_pairs},
     Column{"linear share", &HeadFidelity::linear_share},
     Column{"output error", &HeadFidelity::output_error},
+    Column{"rank", &HeadFidelity::effective_rank},
+    Column{"log denominator", &HeadFidelity::log_denominator},
 };
 
 void print_row(const std::string& layer, const std::string& head, const HeadFidelity& values) {
-  fmt::print("{:>5} {:>5}", layer, head);
-  for (const Column& column : kColumns) fmt::print(" {:>17.4f}", values.*column.value);
+  fmt::print("{:>5} {:>4}", layer, head);
+  for (const Column& column : kColumns) {
+    const double value = values.*column.value;
+    fmt::print("  {:>{}}", std::isnan(value) ? "" : fmt::format("{:.4f}", value), std::max(std::strlen(column.title), kWidth));
+  }
   fmt::print("\n");
 }
 
 void print_table(const std::vector<HeadFidelity>& heads) {
-  fmt::print("{:>5} {:>5}", "layer", "head");
-  for (const Column& column : kColumns) fmt::print(" {:>17}", column.title);
+  fmt::print("layer head");
+  for (const Column& column : kColumns) fmt::print("  {:>{}}", column.title, kWidth);
   fmt::print("\n");
   for (const HeadFidelity& head : heads) print_row(std::to_string(head.layer), std::to_string(head.head), head);
   print_row("mean", "", mean_over_heads(heads));

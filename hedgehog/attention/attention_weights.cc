@@ -64,6 +64,7 @@ AttentionWeights operator_weights(const OperatorInput& input, const std::vector<
   const auto inverse = at::where(some, at::where(some, sum, at::ones({}, dtype)).reciprocal(), zero);
   AttentionWeights result;
   result.weights = total * inverse;
+  result.log_sum = (sum.abs().log() + top).squeeze(-1);
   result.linear_share = linear ? (linear_part * inverse).sum(-1) : at::zeros_like(sum.squeeze(-1));
   return result;
 }

@@ -13,6 +13,7 @@ namespace hedgehog {
 struct AttentionWeights {
   at::Tensor weights;       // [batch, heads, rows, length]: the rows' weights over all keys, each summing to 1
   at::Tensor linear_share;  // [batch, heads, rows]: the part of the sum that linear keys carry
+  at::Tensor log_sum;       // [batch, heads, rows]: log |what they were divided by|
 };
 
 /// Which keys the rows see, as exact or linear ones: bool [batch, 1, rows, length], batch 1 where all are alike. `rows`: int64.

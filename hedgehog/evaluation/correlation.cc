@@ -25,6 +25,35 @@ std::vector<double> centred(std::span<const double> values) {
   return result;
 }
 
+/// Pairs of equal values in a sorted list.
+template <typename Equal>
+double tied_pairs(std::size_t count, const Equal& equal) {
+  double pairs = 0;
+  for (std::size_t first = 0, last = 0; first < count; first = last) {
+    while (last < count && equal(first, last)) ++last;
+    const auto size = static_cast<double>(last - first);
+    pairs += size * (size - 1) / 2;
+  }
+  return pairs;
+}
+
+/// Sorts the values and returns how many pairs were in descending order.
+double sort_counting(std::span<double> values, std::vector<double>& merged) {
+  if (values.size() < 2) return 0;
+  const auto left = values.first(values.size() / 2), right = values.subspan(values.size() / 2);
+  double pairs = sort_counting(left, merged) + sort_counting(right, merged);
+  merged.clear();
+  std::size_t i = 0;
+  for (const double value : right) {
+    while (i < left.size() && left[i] <= value) merged.push_back(left[i++]);
+    pairs += static_cast<double>(left.size() - i);
+    merged.push_back(value);
+  }
+  merged.insert(merged.end(), left.begin() + static_cast<std::ptrdiff_t>(i), left.end());
+  std::copy(merged.begin(), merged.end(), values.begin());
+  return pairs;
+}
+
 bool is_constant(std::span<const double> values) {
   return std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) == values.end();
 }
@@ -62,6 +91,25 @@ double pearson(std::span<const double> a, std::span<const double> b) {
 double spearman(std::span<const double> a, std::span<const double> b) {
   check(a.size() == b.size(), "a rank correlation needs two lists of one length, found {} and {} values", a.size(), b.size());
   return pearson(average_ranks(a), average_ranks(b));
+}
+
+double inverted_pairs(std::span<const double> a, std::span<const double> b) {
+  check(a.size() == b.size(), "a rank correlation needs two lists of one length, found {} and {} values", a.size(), b.size());
+  std::vector<std::size_t> order(a.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  // Ties of a in b's order are in no wrong order.
+  std::sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) { return a[i] != a[j] ? a[i] < a[j] : b[i] < b[j]; });
+  const auto count = static_cast<double>(order.size());
+  const auto equal_a = [&](std::size_t i, std::size_t j) { return a[order[i]] == a[order[j]]; };
+  const double tied_a = tied_pairs(order.size(), equal_a);
+  const double tied_both =
+      tied_pairs(order.size(), [&](std::size_t i, std::size_t j) { return equal_a(i, j) && b[order[i]] == b[order[j]]; });
+  std::vector<double> values, merged;
+  for (const std::size_t i : order) values.push_back(b[i]);
+  const double inverted = sort_counting(values, merged);
+  const double tied_b = tied_pairs(values.size(), [&](std::size_t i, std::size_t j) { return values[i] == values[j]; });
+  const double untied = count * (count - 1) / 2 - tied_a - tied_b + tied_both;
+  return untied > 0 ? inverted / untied : 0;
 }
 
 }  // namespace hedgehog

@@ -1,4 +1,4 @@
-// Pearson's correlation, and Spearman's: Pearson's of the ranks, with average ranks for ties.
+// Pearson's correlation, and Spearman's: Pearson's of the ranks, with average ranks for ties. And pairs in the wrong order.
 #pragma once
 
 #include <span>
@@ -13,5 +13,9 @@ std::vector<double> average_ranks(std::span<const double> values);
 /// different lengths.
 double pearson(std::span<const double> a, std::span<const double> b);
 double spearman(std::span<const double> a, std::span<const double> b);
+
+/// Share of the pairs of places, tied neither in a nor in b, that a and b put in opposite order: (1 − τ) / 2 for Kendall's τ
+/// where nothing is tied. 0 without such a pair. O(n log n). Throws Error for different lengths.
+double inverted_pairs(std::span<const double> a, std::span<const double> b);
 
 }  // namespace hedgehog

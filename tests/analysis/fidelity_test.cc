@@ -42,6 +42,32 @@ TEST(Fidelity, SoftmaxIsFaithfulToItself) {
     EXPECT_EQ(heads[i].output_error, 0);
     EXPECT_EQ(heads[i].linear_share, 0);
     EXPECT_NEAR(heads[i].monotonicity, 1, 1e-6);
+    EXPECT_NEAR(heads[i].inverted_pairs, 0, 1e-6);
+    EXPECT_TRUE(std::isnan(heads[i].effective_rank)) << "there is no state";
+    EXPECT_EQ(heads[i].mass_16_linear, heads[i].mass_16_softmax);
+    EXPECT_GT(heads[i].mass_16_softmax, 0.1);
+    EXPECT_LT(heads[i].mass_16_softmax, heads[i].mass_64_softmax);
+    EXPECT_NEAR(heads[i].mass_64_softmax, 1, 1e-9);
+  }
+  EXPECT_TRUE(std::isnan(mean_over_heads(heads).effective_rank));
+  EXPECT_EQ(nlohmann::json::parse(to_json(heads).dump())[0]["effective_rank"], nullptr);
+}
+
+// Keys 16 and more below the own one have no weight; the bins of the curve are those of the scores.
+TEST(Fidelity, AWindowedHybridHasItsMassInTheWindow) {
+  Progress silent;
+  const Decoder model = tiny_model(converted(AttentionKind::kHybrid, 16));
+  auto removed = model;
+  for (auto& layer : removed.layers()) {
+    for (auto& [name, tensor] : layer.attention.parameters()) {
+      if (name.starts_with("mix")) tensor->fill_(name.ends_with("bias") ? -1e4 : 0);  // the linear part's factor is 0
+    }
+  }
+  for (const HeadFidelity& head : fidelity(removed, random_corpus(64), 1, 64, silent)) {
+    EXPECT_NEAR(head.mass_16_linear, 1, 1e-6);
+    EXPECT_LT(head.mass_16_softmax, 0.999);
+    EXPECT_NEAR(head.linear_share, 0, 1e-6);
+    EXPECT_GE(head.effective_rank, 1);
   }
 }
 
@@ -89,9 +115,35 @@ TEST(Fidelity, EqualsThePlainComputation) {
     EXPECT_NEAR(heads[head].kl, row_mean(p * (p.log() - a.log())), 1e-5);
     EXPECT_NEAR(heads[head].output_error, (error.square().sum() / y.square().sum()).item<double>(), 1e-5);
     EXPECT_NEAR(heads[head].linear_share, 1, 1e-6);
+    EXPECT_NEAR(heads[head].log_denominator, products.sum(1).log().mean().item<double>(), 1e-5);
+    const at::Tensor place = at::arange(kLength), far = (place.unsqueeze(1) - place).ge(16);
+    EXPECT_NEAR(heads[head].mass_16_softmax, p.masked_fill(far, 0).sum().item<double>() / kLength, 1e-5);
+    EXPECT_NEAR(heads[head].mass_16_linear, a.masked_fill(far, 0).sum().item<double>() / kLength, 1e-5);
+    const at::Tensor state = at::matmul(phi("k_map", head / 2, k).t(), v), values = at::linalg_svdvals(state);
+    const at::Tensor shares = values / values.sum();
+    EXPECT_NEAR(heads[head].effective_rank, std::exp(-(shares * shares.log()).sum().item<double>()), 1e-4);
+    EXPECT_GE(heads[head].effective_rank, 1);
+    EXPECT_LE(heads[head].effective_rank, kDim);
+    std::array<CurveBin, kCurveBins> curve;
+    for (std::int64_t i = 0; i < kLength; ++i) {
+      const at::Tensor row = scores[i].slice(0, 0, i + 1) / std::sqrt(double{kDim});
+      for (std::int64_t j = 0; j <= i; ++j) {
+        const double below = (row.max() - row[j]).item<double>() / kCurveStep;
+        CurveBin& bin = curve[std::min(static_cast<std::size_t>(below), kCurveBins - 1)];
+        ++bin.keys;
+        bin.softmax += p[i][j].item<double>();
+        bin.linear += a[i][j].item<double>();
+      }
+    }
+    for (std::size_t i = 0; i < kCurveBins; ++i) {
+      const CurveBin& bin = heads[head].curve[i];
+      EXPECT_EQ(bin.keys, curve[i].keys) << i;
+      EXPECT_NEAR(bin.softmax * bin.keys, curve[i].softmax, 1e-5) << i;
+      EXPECT_NEAR(bin.linear * bin.keys, curve[i].linear, 1e-5) << i;
+    }
     EXPECT_GT(heads[head].kl, 0.01);
 
-    double monotonicity = 0;
+    double monotonicity = 0, inverted = 0;
     std::int64_t ranked = 0;
     for (std::int64_t i = 0; i < 16; ++i) {  // sixteen rows with equal steps, those of fewer than three keys left out
       const std::int64_t keys = (i + 1) * kLength / 16;
@@ -102,9 +154,11 @@ TEST(Fidelity, EqualsThePlainComputation) {
         score.push_back(scores[keys - 1][j].item<double>());
       }
       monotonicity += spearman(weight, score);
+      inverted += inverted_pairs(weight, score);
       ++ranked;
     }
     EXPECT_NEAR(heads[head].monotonicity, monotonicity / static_cast<double>(ranked), 1e-2);
+    EXPECT_NEAR(heads[head].inverted_pairs, inverted / static_cast<double>(ranked), 1e-2);
   }
 }
 

@@ -24,6 +24,7 @@ TEST(Correlation, EqualsScipy) {
     EXPECT_NEAR(pearson(x, y), each["pearson"].get<double>(), tolerance);
     EXPECT_NEAR(pearson(y, x), each["pearson"].get<double>(), tolerance);
     EXPECT_NEAR(spearman(x, y), each["spearman"].get<double>(), 1e-14);
+    EXPECT_DOUBLE_EQ(inverted_pairs(x, y), each["inverted_pairs"].get<double>());
   }
   EXPECT_GE(cases.size(), 8u);
 }
@@ -50,6 +51,16 @@ TEST(Correlation, AConstantAgreesWithNothing) {
     EXPECT_EQ(correlation(std::vector<double>{1}, std::vector<double>{2}), 0);
     EXPECT_EQ(correlation(std::vector<double>{}, std::vector<double>{}), 0);
   }
+}
+
+TEST(InvertedPairs, CountsThoseThatAreTiedInNeither) {
+  const std::vector<double> x = {1, 2, 2, 3};
+  EXPECT_EQ(inverted_pairs(x, x), 0);
+  EXPECT_EQ(inverted_pairs(x, std::vector<double>{9, 8, 7, 1}), 1);
+  EXPECT_DOUBLE_EQ(inverted_pairs(x, std::vector<double>{5, 6, 7, 5}), 0.5);  // of four pairs two
+  EXPECT_EQ(inverted_pairs(x, std::vector<double>{1, 1, 1, 1}), 0);
+  EXPECT_EQ(inverted_pairs(std::vector<double>{}, std::vector<double>{}), 0);
+  EXPECT_THROW(inverted_pairs(x, std::vector<double>{1}), Error);
 }
 
 TEST(Correlation, DifferentLengthsAreAnError) {
