@@ -13,6 +13,8 @@ namespace {
 
 using Cells = std::vector<std::string>;
 
+constexpr std::size_t kVerdicts = 20;  // lines
+
 std::string megabytes(std::int64_t bytes) {
   return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
 }
@@ -144,6 +146,7 @@ void write_report(const std::filesystem::path& directory, const ConversionReport
   json["metrics"] = metrics(report);
   json["seconds"] = report.seconds;
   json["heads"] = to_json(report.heads);
+  json["verdicts"] = to_json(report.verdicts);
   const auto dump = [](const nlohmann::json& value) {
     return value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   };
@@ -157,8 +160,10 @@ void write_report(const std::filesystem::path& directory, const ConversionReport
       "the\n"
       "linear part costs nothing, the model does not use it.\n\n";
   text += "## Recipe\n\n```json\n" + dump(report.description.at("recipe")) + "\n```\n\n";
+  text += "## Verdicts\n\n";
+  for (const std::string& line : in_words(report.verdicts, report.heads.size(), kVerdicts)) text += "- " + line + "\n";
   text +=
-      "## Heads\n\nEach head against softmax on the same queries, keys and values.\n\n" + markdown(head_cells(report.heads));
+      "\n## Heads\n\nEach head against softmax on the same queries, keys and values.\n\n" + markdown(head_cells(report.heads));
   write_text_file(directory / "report.md", text);
 }
 

@@ -1,7 +1,8 @@
 // What a conversion cost and kept, measured: softmax, the converted model, its controls; as a table, as Markdown and as JSON.
 #pragma once
 
-#include "hedgehog/analysis/fidelity.h"
+#include "hedgehog/analysis/head_fidelity.h"
+#include "hedgehog/analysis/verdicts.h"
 #include "hedgehog/base/progress.h"
 #include "hedgehog/data/corpus.h"
 #include "hedgehog/evaluation/perplexity.h"
@@ -40,6 +41,7 @@ struct ConversionReport {
   std::int64_t tokens = 0;               // scored in each row
   std::optional<double> baseline_ratio;  // converted perplexity over that of the finetuned softmax model
   std::vector<HeadFidelity> heads;
+  std::vector<Verdict> verdicts;
   double seconds = 0;
 };
 

@@ -2,6 +2,8 @@
 #include "cli/conversion_options.h"
 #include "cli/conversion_report.h"
 #include "cli/exported_directory.h"
+#include "cli/model_data.h"
+#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 
 #include <algorithm>
@@ -61,6 +63,7 @@ void evaluate(const ConversionOptions& options, const ConversionConfig& config, 
   Corpus text = job.evaluation;
   text.scored.clear();  // heads are looked at on all tokens, in rows without room between documents
   report.heads = fidelity(model, text, 4, length, progress);
+  report.verdicts = verdicts(report.heads, hybrid_window(model));
 }
 
 void run_convert(const ConversionOptions& options) {

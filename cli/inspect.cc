@@ -3,7 +3,10 @@
 #include "cli/model_data.h"
 #include "cli/task_model.h"
 #include "hedgehog/analysis/fidelity.h"
+#include "hedgehog/analysis/verdicts.h"
 #include "hedgehog/base/error.h"
+
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -17,7 +20,19 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kBatch = 16;  // examples of a task at a time
+constexpr std::int64_t kBatch = 16;    // examples of a task at a time
+constexpr std::size_t kVerdicts = 10;  // lines
+
+/// Tokens of the longest rows that a converted model learned from; 0: not known.
+std::int64_t training_length(const nlohmann::json& description) {
+  std::int64_t length = 0;
+  for (const char* stage : {"/recipe/distillation/length", "/recipe/finetuning/length"}) {
+    const nlohmann::json::json_pointer place(stage);
+    if (description.contains(place) && description[place].is_number_integer())
+      length = std::max(length, description[place].get<std::int64_t>());
+  }
+  return length;
+}
 
 struct InspectOptions {
   CommonOptions common;
@@ -63,12 +78,19 @@ void print_table(const std::vector<HeadFidelity>& heads) {
   print_row("mean", "", mean_over_heads(heads));
 }
 
-void print(const InspectOptions& options, const std::vector<HeadFidelity>& heads, nlohmann::json data,
-           Clock::time_point start) {
-  if (!options.common.json) return print_table(heads);
+void print(const InspectOptions& options, const std::vector<HeadFidelity>& heads, const std::vector<Verdict>& verdicts,
+           nlohmann::json data, Clock::time_point start) {
+  if (!options.common.json) {
+    print_table(heads);
+    fmt::print("\n{}\n", fmt::join(in_words(verdicts, heads.size(), kVerdicts), "\n"));
+    return;
+  }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   print_json("inspect", options.model, options.common, seconds,
-             {{"heads", to_json(heads)}, {"means", to_json(mean_over_heads(heads))}, {"data", std::move(data)}});
+             {{"heads", to_json(heads)},
+              {"means", to_json(mean_over_heads(heads))},
+              {"verdicts", to_json(verdicts)},
+              {"data", std::move(data)}});
 }
 
 void run_inspect(const InspectOptions& options) {
@@ -80,14 +102,21 @@ void run_inspect(const InspectOptions& options) {
   if (const auto task = measured_task(options.model, asked)) {
     TaskModel job = open_task_model(options.model, *task, options.common.seed, /*new_classifier=*/false);
     const std::int64_t count = std::min(options.examples, job.task.evaluation->size());
-    return print(options, fidelity(*job.model, *job.task.evaluation, count, kBatch, *progress),
-                 {{"task", job.task.name}, {"examples", count}}, start);
+    const auto heads = fidelity(*job.model, *job.task.evaluation, count, kBatch, *progress);
+    return print(options, heads, verdicts(heads, /*window=*/0), {{"task", job.task.name}, {"examples", count}}, start);
   }
   check(!options.data.empty(), "--data: which text should {} be inspected on?", options.model);
   const LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
   Corpus corpus = measured_corpus(loaded, options.data, options.sequences * options.length);
   if (options.join) corpus.document_starts.resize(1);
-  print(options, fidelity(loaded.model, corpus, options.sequences, options.length, *progress), corpus.description, start);
+  const auto heads = fidelity(loaded.model, corpus, options.sequences, options.length, *progress);
+  std::vector<HeadFidelity> at_training_length;
+  const std::int64_t trained = training_length(loaded.hedgehog);
+  if (trained > 0 && trained < options.length) {
+    const std::int64_t sequences = (options.sequences * options.length + trained - 1) / trained;
+    at_training_length = fidelity(loaded.model, corpus, sequences, trained, *progress);
+  }
+  print(options, heads, verdicts(heads, hybrid_window(loaded.model), at_training_length), corpus.description, start);
 }
 
 }  // namespace

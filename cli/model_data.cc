@@ -25,6 +25,15 @@ bool has_linear_part(const Decoder& model) {
                      [](const DecoderLayer& layer) { return layer.attention.config().kind != AttentionKind::kSoftmax; });
 }
 
+std::int64_t hybrid_window(const Decoder& model) {
+  std::int64_t window = 0;
+  for (const DecoderLayer& layer : model.layers()) {
+    const AttentionConfig& config = layer.attention.config();
+    if (config.kind == AttentionKind::kHybrid) window = std::max(window, config.window);
+  }
+  return window;
+}
+
 Decoder base_model(const LoadedModel& loaded, at::ScalarType dtype) {
   if (!is_export(loaded)) {
     // An adapter's checkpoint is its base. Its weights are shared unless the adapter has replaced them, or merged LoRA into

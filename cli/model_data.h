@@ -22,6 +22,9 @@ bool has_full_weights(const LoadedModel& loaded);
 /// Whether any layer's attention is not softmax: a converted model.
 bool has_linear_part(const Decoder& model);
 
+/// The exact keys of the model's hybrid layers; 0 where it has none.
+std::int64_t hybrid_window(const Decoder& model);
+
 /// The softmax model that `loaded` was made from, through as many exports as lie between. Throws Error when the base of one is
 /// not where it was, or another now.
 Decoder base_model(const LoadedModel& loaded, at::ScalarType dtype);

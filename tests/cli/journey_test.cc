@@ -68,6 +68,11 @@ TEST_F(Journey, FromCheckpointToText) {
   }
   EXPECT_GT(heads["means"]["linear_share"], 0.0);
   EXPECT_LT(heads["means"]["linear_share"], 1.0);
+  EXPECT_TRUE(heads["verdicts"].is_array());
+  // It was trained on shorter rows; these are held against them.
+  const Outcome longer = run_program({"inspect", tuned, "--data", text_, "--length", "128", "--sequences", "1"});
+  EXPECT_EQ(longer.status, 0) << longer.err;
+  EXPECT_NE(longer.out.find("8 heads fail"), std::string::npos) << longer.out;
 
   run_json({"export", tuned, "-o", exported});
   for (const char* dtype : {"fp32", "bf16"}) {
