@@ -161,13 +161,13 @@ def write_page(recipe, size, name, records, missing):
     print(f"experiment: docs/results/{name}.md", file=sys.stderr)
 
 
-def measured(target, cases):
-    """(figure as written, whether it holds) of a recipe's target; None where a run that it needs is missing."""
+def measured(target, cases, tasks):
+    """(figure as written, whether it holds) of a recipe's target over these tasks; None where a run that it needs is missing."""
     of = {}
     for case in cases:
         of.setdefault(case["run"], []).append(case)
     run, measure = target["run"], target["measure"]
-    if run not in of or any(other not in of for other in target.get("others", [])):
+    if any({case["task"] for case in of.get(name, [])} != set(tasks) for name in [run, *target.get("others", [])]):
         return None
     if measure in ("share", "gap_closed") and any(measure not in case for case in of[run]):
         return None
@@ -189,7 +189,8 @@ def write_targets():
         page = PAGES / f"{path.stem}.json"
         cases = json.loads(page.read_text())["cases"] if page.exists() else []
         for target in recipe.get("target", []):
-            found = measured(target, [case for case in cases if case["task"] in target.get("tasks", recipe["tasks"])])
+            tasks = target.get("tasks", recipe["small"].get("tasks", recipe["tasks"]))
+            found = measured(target, [case for case in cases if case["task"] in tasks], tasks)
             seeds = {case["seeds"] for case in cases if case["run"] == target["run"]}
             link = f"[{path.stem}]({path.stem}.md)" if page.exists() else path.stem
             value, holds = (found[0], "yes" if found[1] else "**no**") if found else ("not run", "")

@@ -12,8 +12,29 @@
 namespace hedgehog {
 namespace {
 
-constexpr std::array kCauses = {Cause::kDeadLinearPart,      Cause::kNotMonotonic, Cause::kNotSpiky, Cause::kTooSpiky,
-                                Cause::kOutOfTrainingLength, Cause::kPoorState,    Cause::kUnlike};
+struct CauseInWords {
+  Cause cause;
+  const char* name;
+  const char* remedy;
+};
+
+// In the order in which they are looked for; the last one holds of every failing head.
+constexpr std::array kCauses = {
+    CauseInWords{Cause::kDeadLinearPart, "dead linear part",
+                 "distil longer, with a shorter window, or drop the linear part: it costs and gives nothing"},
+    CauseInWords{Cause::kNotMonotonic, "not monotonic",
+                 "distil longer or with more rows of the map (--map-dim), or keep softmax in this layer (--keep-softmax)"},
+    CauseInWords{Cause::kNotSpiky, "not spiky", "distil longer, take a Hedgehog map, or add a window (--attention hybrid)"},
+    CauseInWords{Cause::kTooSpiky, "too spiky", "distil longer or at a lower rate (--distill-lr)"},
+    CauseInWords{Cause::kOutOfTrainingLength, "out of the training length", "distil on longer rows (--distill-length)"},
+    CauseInWords{Cause::kPoorState, "poor state",
+                 "take more rows of the map (--map-dim), or keep softmax in this layer (--keep-softmax)"},
+    CauseInWords{Cause::kUnlike, "unlike softmax", "distil longer, or keep softmax in this layer (--keep-softmax)"},
+};
+
+const CauseInWords& in_words(Cause cause) {
+  return *std::find_if(kCauses.begin(), kCauses.end(), [&](const CauseInWords& words) { return words.cause == cause; });
+}
 
 // Softmax's mass on keys that are surely behind the window.
 double far_mass(const HeadFidelity& head, std::int64_t window) {
@@ -55,43 +76,11 @@ std::string figures(Cause cause, const HeadFidelity& head, std::int64_t window, 
 }  // namespace
 
 std::string to_string(Cause cause) {
-  switch (cause) {
-    case Cause::kDeadLinearPart:
-      return "dead linear part";
-    case Cause::kNotMonotonic:
-      return "not monotonic";
-    case Cause::kNotSpiky:
-      return "not spiky";
-    case Cause::kTooSpiky:
-      return "too spiky";
-    case Cause::kOutOfTrainingLength:
-      return "out of the training length";
-    case Cause::kPoorState:
-      return "poor state";
-    case Cause::kUnlike:
-      break;
-  }
-  return "unlike softmax";
+  return in_words(cause).name;
 }
 
 std::string remedy(Cause cause) {
-  switch (cause) {
-    case Cause::kDeadLinearPart:
-      return "distil longer, with a shorter window, or drop the linear part: it costs and gives nothing";
-    case Cause::kNotMonotonic:
-      return "distil longer or with more rows of the map (--map-dim), or keep softmax in this layer (--keep-softmax)";
-    case Cause::kNotSpiky:
-      return "distil longer, take a Hedgehog map, or add a window (--attention hybrid)";
-    case Cause::kTooSpiky:
-      return "distil longer or at a lower rate (--distill-lr)";
-    case Cause::kOutOfTrainingLength:
-      return "distil on longer rows (--distill-length)";
-    case Cause::kPoorState:
-      return "take more rows of the map (--map-dim), or keep softmax in this layer (--keep-softmax)";
-    case Cause::kUnlike:
-      break;
-  }
-  return "distil longer, or keep softmax in this layer (--keep-softmax)";
+  return in_words(cause).remedy;
 }
 
 std::vector<Verdict> verdicts(const std::vector<HeadFidelity>& heads, std::int64_t window,
@@ -103,10 +92,10 @@ std::vector<Verdict> verdicts(const std::vector<HeadFidelity>& heads, std::int64
     const HeadFidelity& head = heads[i];
     if (head.kl < kFailingKl && head.output_error < kFailingOutputError) continue;
     const HeadFidelity* trained = at_training_length.empty() ? nullptr : &at_training_length[i];
-    for (const Cause cause : kCauses) {
-      std::string seen = figures(cause, head, window, trained);
+    for (const CauseInWords& words : kCauses) {
+      std::string seen = figures(words.cause, head, window, trained);
       if (seen.empty()) continue;
-      result.push_back({head.layer, head.head, cause, head.kl, head.output_error, std::move(seen)});
+      result.push_back({head.layer, head.head, words.cause, head.kl, head.output_error, std::move(seen)});
       break;
     }
   }
@@ -120,9 +109,10 @@ std::vector<std::string> in_words(const std::vector<Verdict>& verdicts, std::siz
                         kFailingOutputError)};
   }
   std::string causes;
-  for (const Cause cause : kCauses) {
-    const auto count = std::count_if(verdicts.begin(), verdicts.end(), [&](const Verdict& v) { return v.cause == cause; });
-    if (count > 0) causes += fmt::format("{}{} {}", causes.empty() ? "" : ", ", count, to_string(cause));
+  for (const CauseInWords& words : kCauses) {
+    const auto count =
+        std::count_if(verdicts.begin(), verdicts.end(), [&](const Verdict& v) { return v.cause == words.cause; });
+    if (count > 0) causes += fmt::format("{}{} {}", causes.empty() ? "" : ", ", count, words.name);
   }
   std::vector<std::string> lines = {fmt::format("{} of {} heads fail (KL from {} nats, or output error from {}): {}.",
                                                 verdicts.size(), heads, kFailingKl, kFailingOutputError, causes)};

@@ -122,13 +122,17 @@ class Experiment(unittest.TestCase):
         self.assertEqual(len(self.calls()), 1)
         self.assertFalse((self.folder / "results/bad/softmax/0.json").exists())
 
-    def test_the_page_of_what_is_there(self):
+    def page_of_three_runs(self):
+        """(recipe, page): its fourth run is missing."""
         self.enterContext(mock.patch.object(result_page, "PAGES", self.folder))
         self.enterContext(mock.patch.object(result_page, "write_targets"))
         recipe = {**RECIPE, "tasks": ["one"]}
         experiment.execute_all(self.items(recipe)[:3], 1)
         experiment.write_page(recipe, "small", "name", self.folder / "results")
-        page = (self.folder / "name.md").read_text()
+        return recipe, (self.folder / "name.md").read_text()
+
+    def test_the_page_of_what_is_there(self):
+        _, page = self.page_of_three_runs()
         # 0.5 and 0.6: mean 0.55, deviation 0.0707, times 12.706 / sqrt(2).
         self.assertIn("| softmax | 55.00 ± 63.53 | 1.000 |  | 1.0 | 2 |", page)
         self.assertIn("| linear | 40.00 | 0.727 | 0.250 | 1.0 | 1 |", page)
@@ -138,12 +142,7 @@ class Experiment(unittest.TestCase):
 
 
     def test_records_stay_on_the_page_when_another_machine_adds_to_it(self):
-        self.enterContext(mock.patch.object(result_page, "PAGES", self.folder))
-        self.enterContext(mock.patch.object(result_page, "write_targets"))
-        recipe = {**RECIPE, "tasks": ["one"]}
-        experiment.execute_all(self.items(recipe)[:3], 1)
-        experiment.write_page(recipe, "small", "name", self.folder / "results")
-        page = (self.folder / "name.md").read_text()
+        recipe, page = self.page_of_three_runs()
         (self.folder / "results").rename(self.folder / "elsewhere")
         experiment.write_page(recipe, "small", "name", self.folder / "results")
         self.assertEqual((self.folder / "name.md").read_text(), page)
@@ -168,7 +167,7 @@ class Targets(unittest.TestCase):
              for run, task, mean, share in [("a", "x", 2, 0.9), ("a", "y", 4, 1.1), ("b", "x", 1, 1), ("b", "y", 3, 1), ("c", "x", 0, 0)]]
 
     def measured(self, **target):
-        return result_page.measured({"run": "a", **target}, self.CASES)
+        return result_page.measured({"run": "a", **target}, self.CASES, ["x", "y"])
 
     def test_measures(self):
         self.assertEqual(self.measured(measure="share", at_least=1), ("1.0000", True))
@@ -176,11 +175,12 @@ class Targets(unittest.TestCase):
         self.assertEqual(self.measured(measure="mean", at_least=3.5), ("3.0000", False))
         self.assertEqual(self.measured(measure="gap_closed", at_least=0.5), ("0.5000", True))
         self.assertEqual(self.measured(measure="difference", others=["b"], at_least=0), ("1.0000", True))
-        self.assertEqual(self.measured(measure="above", others=["b", "c"]), ("+1.0000 over b", True))
+        self.assertEqual(self.measured(measure="above", others=["b"]), ("+1.0000 over b", True))
 
     def test_a_missing_run_is_not_measured(self):
         self.assertIsNone(self.measured(run="d", measure="mean", at_least=0))
         self.assertIsNone(self.measured(measure="above", others=["d"]))
+        self.assertIsNone(self.measured(measure="above", others=["c"]))  # which has one of the tasks
 
     def test_every_recipe_can_be_read(self):
         for path in sorted((experiment.ROOT / "recipes/experiments").glob("*.toml")):
