@@ -111,6 +111,8 @@ void add_finetuning_options(CLI::App& verb, ConversionOptions& options) {
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str()
       ->group(group);
+  add_factor(verb, "--match-hidden", config.hidden_factor, "factor of the hidden states' error against the softmax model",
+             group);
   verb.add_flag("--gradient-checkpointing,!--no-gradient-checkpointing", config.gradient_checkpointing,
                 "less memory for more time")
       ->group(group);

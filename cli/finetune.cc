@@ -41,7 +41,8 @@ std::optional<Decoder> reference(const ConversionJob& job, const ConversionConfi
   try {
     return softmax_model(job, config);
   } catch (const Error& error) {
-    check(config.finetuning.teacher_factor == 0, "--teacher-logits needs the softmax model: {}", error.what());
+    check(config.finetuning.teacher_factor == 0 && config.finetuning.hidden_factor == 0,
+          "--teacher-logits and --match-hidden need the softmax model: {}", error.what());
     progress.message(fmt::format("no comparison with softmax: {}", error.what()));
     return std::nullopt;
   }

@@ -2,6 +2,7 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
+#include "hedgehog/training/hidden_states.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -21,30 +22,6 @@ std::int64_t steps_of(double epochs, const ExampleOrder& order) {
 at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& labels) {
   if (labels.scalar_type() == at::kLong) return at::cross_entropy_loss(logits.to(at::kFloat), labels);
   return (logits.to(at::kFloat).squeeze(-1) - labels).square().mean();
-}
-
-// Each layer's hidden states, as `visit` sees them.
-struct HiddenStates {
-  std::vector<at::Tensor> layers;
-  LayerVisitor visitor() {
-    return [this](std::int64_t, const AttentionInput& input) { layers.push_back(input.x); };
-  }
-};
-
-// Mean over the layers of |x − x'|² / |x'|², padding left out. The first layer reads the embeddings, which no attention
-// changes.
-at::Tensor hidden_error(const HiddenStates& model, const HiddenStates& teacher, const at::Tensor& key_count) {
-  at::Tensor sum = at::zeros({}, at::kFloat);
-  for (std::size_t i = 1; i < model.layers.size(); ++i) {
-    at::Tensor difference = (model.layers[i] - teacher.layers[i]).square().sum(-1), norm = teacher.layers[i].square().sum(-1);
-    if (key_count.defined()) {
-      const auto padding = at::arange(norm.size(1), key_count.options()).unsqueeze(0).ge(key_count.unsqueeze(1));
-      difference = difference.masked_fill(padding, 0);
-      norm = norm.masked_fill(padding, 0);
-    }
-    sum = sum + difference.sum() / norm.sum();
-  }
-  return sum / static_cast<double>(std::max<std::size_t>(model.layers.size() - 1, 1));
 }
 
 at::Tensor teacher_loss(const at::Tensor& logits, const at::Tensor& teacher, bool classes) {

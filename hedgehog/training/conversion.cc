@@ -52,7 +52,9 @@ ConversionConfig baseline_of(const ConversionConfig& config) {
   baseline.keep_softmax.clear();
   baseline.distillation.clear();
   baseline.finetuning.map_learning_rate = 0;
-  baseline.finetuning.teacher_factor = 0;  // its teacher would be itself before the finetuning: a brake
+  // Its teacher would be itself before the finetuning: a brake.
+  baseline.finetuning.teacher_factor = 0;
+  baseline.finetuning.hidden_factor = 0;
   return baseline;
 }
 

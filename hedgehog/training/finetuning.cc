@@ -3,6 +3,7 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/adapter.h"
 #include "hedgehog/models/decoder_layer.h"
+#include "hedgehog/training/hidden_states.h"
 #include "hedgehog/training/loss.h"
 
 #include <ATen/ATen.h>
@@ -47,6 +48,7 @@ nlohmann::json to_json(const FinetuningConfig& config) {
           {"lora_alpha", config.lora_alpha},
           {"lora_targets", config.lora_targets},
           {"teacher_factor", config.teacher_factor},
+          {"hidden_factor", config.hidden_factor},
           {"gradient_checkpointing", config.gradient_checkpointing}};
 }
 
@@ -55,6 +57,8 @@ void check_finetuning(const FinetuningConfig& config, const Decoder& model) {
         "finetuning: nothing to do: expected lora or full, tokens and batches a step above 0");
   check(config.teacher_factor >= 0 && config.teacher_factor <= 1, "teacher's logits: expected a factor from 0 to 1, found {}",
         config.teacher_factor);
+  check(config.hidden_factor == 0 || !config.gradient_checkpointing,
+        "hidden states cannot be matched with --gradient-checkpointing: layers that are recomputed cannot be looked at");
   if (config.kind != FinetuningKind::kLora) return;
   bool any = false;
   for (const std::string& target : config.lora_targets) {
@@ -88,9 +92,10 @@ FinetuningStage::FinetuningStage(Decoder& model, const Corpus& corpus, const Fin
       sampler_(corpus, config.batch, config.length, seed),
       checkpointing_before_(model.gradient_checkpointing) {
   check_finetuning(config, model);
-  if (config.teacher_factor > 0 && teacher) {
+  const bool taught = config.teacher_factor > 0 || config.hidden_factor > 0;
+  if (taught && teacher) {
     teacher_ = teacher;
-  } else if (config.teacher_factor > 0) {
+  } else if (taught) {
     teacher_ = model.teacher();
     if (config.kind == FinetuningKind::kFull) {  // the shared weights are about to change
       for (const auto& [name, tensor] : teacher_->weights()) *tensor = tensor->detach().clone();
@@ -146,12 +151,6 @@ std::int64_t FinetuningStage::steps() const {
   return (config_.tokens + tokens_a_step - 1) / tokens_a_step;
 }
 
-at::Tensor FinetuningStage::teacher_hidden(const Batch& batch) const {
-  if (!teacher_) return {};
-  const at::NoGradGuard no_gradient;
-  return teacher_->forward(batch.tokens, batch.segment_start).flatten(0, 1);
-}
-
 StepResult FinetuningStage::step(std::int64_t index) {
   std::vector<Batch> batches;
   std::int64_t targets = 0;
@@ -159,15 +158,28 @@ StepResult FinetuningStage::step(std::int64_t index) {
     batches.push_back(sampler_.next());
     targets += batches.back().targets.ne(-100).sum().item<std::int64_t>();
   }
-  double cross_entropy = 0, kl = 0;
+  const bool matching = config_.hidden_factor > 0;
+  double cross_entropy = 0, kl = 0, error = 0;
   for (const Batch& batch : batches) {
-    const at::Tensor teacher = teacher_hidden(batch);
-    const at::Tensor hidden = model_.forward(batch.tokens, batch.segment_start).flatten(0, 1);
+    HiddenStates layers, teacher_layers;
+    const auto visitor = [&](HiddenStates& states) { return matching ? states.visitor() : LayerVisitor{}; };
+    at::Tensor teacher;
+    if (teacher_) {
+      const at::NoGradGuard no_gradient;
+      teacher = teacher_->forward(batch.tokens, batch.segment_start, visitor(teacher_layers)).flatten(0, 1);
+    }
+    const at::Tensor hidden = model_.forward(batch.tokens, batch.segment_start, visitor(layers)).flatten(0, 1);
     LanguageModelLoss loss = language_model_loss(hidden, model_.output_weight(), batch.targets.flatten(), teacher,
                                                  teacher_ ? teacher_->output_weight() : at::Tensor(), config_.teacher_factor);
     // Each batch counts by its targets, so that the sum is the mean over all targets of the step.
     const double share = static_cast<double>(loss.tokens) / static_cast<double>(std::max<std::int64_t>(targets, 1));
-    (loss.total * share).backward();
+    at::Tensor total = loss.total * share;
+    if (matching) {
+      const at::Tensor difference = hidden_error(layers, teacher_layers) / static_cast<double>(config_.accumulate);
+      error += difference.item<double>();
+      total = total + config_.hidden_factor * difference;
+    }
+    total.backward();
     optimizer_.collect_gradients();
     cross_entropy += share * loss.cross_entropy;
     kl += share * loss.kl;
@@ -177,19 +189,25 @@ StepResult FinetuningStage::step(std::int64_t index) {
   if (index >= steps() - std::max<std::int64_t>(steps() / 10, 1)) {
     cross_entropy_ += cross_entropy;
     kl_ += kl;
+    hidden_error_ += error;
     ++summed_;
   }
   StepResult result;
-  result.loss = (1 - config_.teacher_factor) * cross_entropy + config_.teacher_factor * kl;
+  result.loss = (1 - config_.teacher_factor) * cross_entropy + config_.teacher_factor * kl + config_.hidden_factor * error;
   result.kl = kl;
   result.learning_rate = config_.learning_rate * factor;
   result.tokens = config_.batch * config_.length * config_.accumulate;
   result.details = {{"cross_entropy", cross_entropy}, {"gradient_norm", norm}};
+  if (matching) result.details["hidden_error"] = error;
   return result;
 }
 
 nlohmann::json FinetuningStage::position() const {
-  return {{"rows", sampler_.position()}, {"cross_entropy", cross_entropy_}, {"kl", kl_}, {"summed", summed_}};
+  return {{"rows", sampler_.position()},
+          {"cross_entropy", cross_entropy_},
+          {"kl", kl_},
+          {"hidden_error", hidden_error_},
+          {"summed", summed_}};
 }
 
 void FinetuningStage::set_position(const nlohmann::json& position) {
@@ -197,6 +215,7 @@ void FinetuningStage::set_position(const nlohmann::json& position) {
     sampler_.set_position(position.at("rows").get<std::int64_t>());
     cross_entropy_ = position.at("cross_entropy").get<double>();
     kl_ = position.at("kl").get<double>();
+    hidden_error_ = position.at("hidden_error").get<double>();
     summed_ = position.at("summed").get<std::int64_t>();
   } catch (const nlohmann::json::exception& error) {
     fail("finetuning: the saved state's position is damaged: {}", error.what());
@@ -205,11 +224,13 @@ void FinetuningStage::set_position(const nlohmann::json& position) {
 
 nlohmann::json FinetuningStage::report() const {
   const double steps_summed = static_cast<double>(std::max<std::int64_t>(summed_, 1));
-  return {{"stage", name()},
-          {"steps", steps()},
-          {"tokens", steps() * config_.batch * config_.length * config_.accumulate},
-          {"cross_entropy", cross_entropy_ / steps_summed},
-          {"kl", kl_ / steps_summed}};
+  nlohmann::json report = {{"stage", name()},
+                           {"steps", steps()},
+                           {"tokens", steps() * config_.batch * config_.length * config_.accumulate},
+                           {"cross_entropy", cross_entropy_ / steps_summed},
+                           {"kl", kl_ / steps_summed}};
+  if (config_.hidden_factor > 0) report["hidden_error"] = hidden_error_ / steps_summed;
+  return report;
 }
 
 }  // namespace hedgehog

@@ -35,6 +35,7 @@ struct FinetuningConfig {
   double lora_alpha = 16;
   std::vector<std::string> lora_targets = {"q", "k", "v", "o"};  // also gate, up, down
   double teacher_factor = 0;                                     // (1 − f) · cross-entropy + f · KL(teacher ‖ model)
+  double hidden_factor = 0;  // + this · hidden_error() against the teacher (hidden_states.h)
   bool gradient_checkpointing = false;
 };
 nlohmann::json to_json(const FinetuningConfig& config);
@@ -46,8 +47,8 @@ void check_finetuning(const FinetuningConfig& config, const Decoder& model);
 class FinetuningStage : public Stage {
  public:
   /// Starts LoRA (one that is there goes on, see check_finetuning) or makes all weights trainable; both end with the stage.
-  /// `model` and `corpus` must outlive it. Teacher's logits are those of `teacher`, a softmax model whose weights are not being
-  /// trained; without one, of the model's own weights as they are now under softmax attention.
+  /// `model` and `corpus` must outlive it. Teacher's logits and hidden states are those of `teacher`, a softmax model whose
+  /// weights are not being trained; without one, of the model's own weights as they are now under softmax attention.
   FinetuningStage(Decoder& model, const Corpus& corpus, const FinetuningConfig& config, std::uint64_t seed,
                   const std::optional<Decoder>& teacher = {});
   ~FinetuningStage() override;
@@ -65,7 +66,6 @@ class FinetuningStage : public Stage {
  private:
   void start_lora(std::uint64_t seed);
   void choose_parameters();
-  at::Tensor teacher_hidden(const Batch& batch) const;
 
   Decoder& model_;
   FinetuningConfig config_;
@@ -74,7 +74,7 @@ class FinetuningStage : public Stage {
   std::optional<Decoder> teacher_;
   std::vector<std::pair<at::Tensor*, bool>> required_gradient_;  // as it was before the stage
   bool checkpointing_before_;
-  double cross_entropy_ = 0, kl_ = 0;  // sums over `summed_` steps
+  double cross_entropy_ = 0, kl_ = 0, hidden_error_ = 0;  // sums over `summed_` steps
   std::int64_t summed_ = 0;
 };
 

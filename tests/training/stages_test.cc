@@ -237,10 +237,33 @@ TEST_F(Finetuning, TheUntrainedSoftmaxModelIsItsOwnTeacher) {
     FinetuningConfig config = finetuning(2);
     config.kind = kind;
     config.teacher_factor = 0.5;
+    config.hidden_factor = 1;
     FinetuningStage stage(model, text, config, 1);
-    EXPECT_NEAR(stage.step(0).kl, 0, 1e-6);
+    const StepResult first = stage.step(0);
+    EXPECT_NEAR(first.kl, 0, 1e-6);
+    EXPECT_NEAR(first.details["hidden_error"].get<double>(), 0, 1e-8);
     EXPECT_GT(stage.step(1).kl, 1e-6);  // the teacher did not move along
   }
+}
+
+TEST_F(Finetuning, HiddenStatesComeNearerToTheTeachers) {
+  const Corpus text = patterned_corpus(120);
+  Decoder model = tiny_model(linear());
+  FinetuningConfig config = finetuning(40);
+  config.kind = FinetuningKind::kFull;
+  config.learning_rate = 3e-3;
+  config.map_learning_rate = 3e-3;
+  config.hidden_factor = 10;
+  FinetuningStage stage(model, text, config, 1);
+  const StepResult first = stage.step(0);
+  const double before = first.details["hidden_error"].get<double>();
+  EXPECT_GT(before, 1e-4);
+  EXPECT_NEAR(first.loss, first.details["cross_entropy"].get<double>() + 10 * before, 1e-4 * first.loss);
+  for (std::int64_t i = 1; i < stage.steps(); ++i) stage.step(i);
+  EXPECT_LT(stage.report()["hidden_error"].get<double>(), 0.7 * before);
+
+  config.gradient_checkpointing = true;
+  EXPECT_THROW(FinetuningStage(model, text, config, 1), Error);
 }
 
 TEST_F(Finetuning, AccumulationEqualsABigBatch) {
