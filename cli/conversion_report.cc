@@ -13,7 +13,7 @@ namespace {
 
 using Cells = std::vector<std::string>;
 
-constexpr std::size_t kVerdicts = 20;  // lines
+constexpr std::size_t kReportedVerdicts = 20;  // lines
 
 std::string megabytes(std::int64_t bytes) {
   return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
@@ -161,7 +161,7 @@ void write_report(const std::filesystem::path& directory, const ConversionReport
       "linear part costs nothing, the model does not use it.\n\n";
   text += "## Recipe\n\n```json\n" + dump(report.description.at("recipe")) + "\n```\n\n";
   text += "## Verdicts\n\n";
-  for (const std::string& line : in_words(report.verdicts, report.heads.size(), kVerdicts)) text += "- " + line + "\n";
+  for (const std::string& line : in_words(report.verdicts, report.heads.size(), kReportedVerdicts)) text += "- " + line + "\n";
   text +=
       "\n## Heads\n\nEach head against softmax on the same queries, keys and values.\n\n" + markdown(head_cells(report.heads));
   write_text_file(directory / "report.md", text);

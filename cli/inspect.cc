@@ -20,8 +20,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::int64_t kBatch = 16;    // examples of a task at a time
-constexpr std::size_t kVerdicts = 10;  // lines
+constexpr std::int64_t kBatch = 16;           // examples of a task at a time
+constexpr std::size_t kPrintedVerdicts = 10;  // lines
 
 /// Tokens of the longest rows that a converted model learned from; 0: not known.
 std::int64_t training_length(const nlohmann::json& description) {
@@ -48,7 +48,7 @@ struct Column {
   double HeadFidelity::*value;
 };
 
-constexpr std::size_t kWidth = 7;  // of a column, if its title is not wider
+constexpr std::size_t kColumnWidth = 7;  // of a column, if its title is not wider
 constexpr std::array kColumns = {
     Column{"entropy, softmax", &HeadFidelity::entropy_softmax},
     Column{"entropy, linear", &HeadFidelity::entropy_linear},
@@ -65,14 +65,15 @@ void print_row(const std::string& layer, const std::string& head, const HeadFide
   fmt::print("{:>5} {:>4}", layer, head);
   for (const Column& column : kColumns) {
     const double value = values.*column.value;
-    fmt::print("  {:>{}}", std::isnan(value) ? "" : fmt::format("{:.4f}", value), std::max(std::strlen(column.title), kWidth));
+    fmt::print("  {:>{}}", std::isnan(value) ? "" : fmt::format("{:.4f}", value),
+               std::max(std::strlen(column.title), kColumnWidth));
   }
   fmt::print("\n");
 }
 
 void print_table(const std::vector<HeadFidelity>& heads) {
   fmt::print("layer head");
-  for (const Column& column : kColumns) fmt::print("  {:>{}}", column.title, kWidth);
+  for (const Column& column : kColumns) fmt::print("  {:>{}}", column.title, kColumnWidth);
   fmt::print("\n");
   for (const HeadFidelity& head : heads) print_row(std::to_string(head.layer), std::to_string(head.head), head);
   print_row("mean", "", mean_over_heads(heads));
@@ -82,7 +83,7 @@ void print(const InspectOptions& options, const std::vector<HeadFidelity>& heads
            nlohmann::json data, Clock::time_point start) {
   if (!options.common.json) {
     print_table(heads);
-    fmt::print("\n{}\n", fmt::join(in_words(verdicts, heads.size(), kVerdicts), "\n"));
+    fmt::print("\n{}\n", fmt::join(in_words(verdicts, heads.size(), kPrintedVerdicts), "\n"));
     return;
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
