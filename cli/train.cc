@@ -140,7 +140,7 @@ void add_train(CLI::App& program) {
     verb->add_option(flag, value, help)->check(CLI::NonNegativeNumber)->capture_default_str()->group(group);
   };
   const auto number = [&](const char* flag, double& value, const char* help, const std::string& group) {
-    verb->add_option(flag, value, help)->check(CLI::NonNegativeNumber)->capture_default_str()->group(group);
+    return verb->add_option(flag, value, help)->check(CLI::NonNegativeNumber)->capture_default_str()->group(group);
   };
   count("--length", options->task.length, "most tokens of an example, 0: the task's own", task);
   count("--examples", options->task.training, "to train on, 0: all", task);
@@ -176,7 +176,8 @@ void add_train(CLI::App& program) {
   number("--lr", train.learning_rate, "learning rate", training);
   number("--map-lr", train.map_learning_rate, "of the attention's own weights, 0: frozen", training);
   number("--weight-decay", train.weight_decay, "of matrices", training);
-  number("--teacher-logits", train.teacher_factor, "share of the loss that is the softmax model's logits, 0 to 1", training);
+  number("--teacher-logits", train.teacher_factor, "share of the loss that is the softmax model's logits", training)
+      ->check(CLI::Range(0.0, 1.0));
   number("--match-hidden", train.hidden_factor, "factor of the hidden states' error against the softmax model", training);
   number("--clip", train.clip, "most that the gradient's norm may be, 0: no clipping", training);
   number("--warmup", train.warmup, "share of the steps", training);

@@ -140,7 +140,6 @@ class Experiment(unittest.TestCase):
         self.assertIn("**1 runs are missing.**", page)
         self.assertEqual(json.loads((self.folder / "name.json").read_text())["missing"], 1)
 
-
     def test_records_stay_on_the_page_when_another_machine_adds_to_it(self):
         recipe, page = self.page_of_three_runs()
         (self.folder / "results").rename(self.folder / "elsewhere")
@@ -164,7 +163,8 @@ class Experiment(unittest.TestCase):
 
 class Targets(unittest.TestCase):
     CASES = [{"run": run, "task": task, "mean": mean, "share": share, "gap_closed": 0.5}
-             for run, task, mean, share in [("a", "x", 2, 0.9), ("a", "y", 4, 1.1), ("b", "x", 1, 1), ("b", "y", 3, 1), ("c", "x", 0, 0)]]
+             for run, task, mean, share in [("a", "x", 2, 0.9), ("a", "y", 4, 1.1), ("b", "x", 1, 1), ("b", "y", 3, 1), ("c", "x", 0, 0), ("c", "y", 0, 0),
+                                          ("one task", "x", 0, 0)]]
 
     def measured(self, **target):
         return result_page.measured({"run": "a", **target}, self.CASES, ["x", "y"])
@@ -175,12 +175,12 @@ class Targets(unittest.TestCase):
         self.assertEqual(self.measured(measure="mean", at_least=3.5), ("3.0000", False))
         self.assertEqual(self.measured(measure="gap_closed", at_least=0.5), ("0.5000", True))
         self.assertEqual(self.measured(measure="difference", others=["b"], at_least=0), ("1.0000", True))
-        self.assertEqual(self.measured(measure="above", others=["b"]), ("+1.0000 over b", True))
+        self.assertEqual(self.measured(measure="above", others=["b", "c"]), ("+1.0000 over b", True))
 
     def test_a_missing_run_is_not_measured(self):
         self.assertIsNone(self.measured(run="d", measure="mean", at_least=0))
         self.assertIsNone(self.measured(measure="above", others=["d"]))
-        self.assertIsNone(self.measured(measure="above", others=["c"]))  # which has one of the tasks
+        self.assertIsNone(self.measured(measure="above", others=["one task"]))
 
     def test_every_recipe_can_be_read(self):
         for path in sorted((experiment.ROOT / "recipes/experiments").glob("*.toml")):
