@@ -90,11 +90,11 @@ void LayerFidelity::add_ranks(const AttentionInput& input, const at::Tensor& wei
   }
 }
 
-void LayerFidelity::add_curve(const AttentionInput& input, const at::Tensor& p, const at::Tensor& a,
+void LayerFidelity::add_curve(const OperatorInput& input, const at::Tensor& p, const at::Tensor& a,
                               const std::vector<std::int64_t>& rows, const at::Tensor& counts) {
   const std::int64_t heads = input.q.size(1);
   const at::Tensor row = at::tensor(rows, at::kLong);
-  const at::Tensor visible = visible_keys(softmax_.operator_input(input), row);
+  const at::Tensor visible = visible_keys(input, row);
   const at::Tensor scores = at::matmul(input.q.to(at::kDouble).index_select(2, row),
                                        to_query_heads(input.k.to(at::kDouble), heads).transpose(-1, -2)) /
                             std::sqrt(static_cast<double>(input.q.size(3)));
@@ -152,7 +152,8 @@ void LayerFidelity::add(const AttentionInput& input) {
     norm_.resize(heads);
   }
   const std::vector<std::int64_t> rows = spread(input.q.size(2), kRows);
-  const at::Tensor p = operator_weights(softmax_.operator_input(input), rows).weights;  // fp64 [batch, heads, rows, length]
+  const OperatorInput softmax = softmax_.operator_input(input);
+  const at::Tensor p = operator_weights(softmax, rows).weights;  // fp64 [batch, heads, rows, length]
   const OperatorInput given = attention_.operator_input(input);
   const auto [a, linear_part, log_sum] = operator_weights(given, rows);
   // Rows of padding are no rows.
@@ -190,7 +191,7 @@ void LayerFidelity::add(const AttentionInput& input) {
   }
   rows_ += counts.sum().item<double>();
   add_ranks(input, a, rows);
-  add_curve(input, p, a, rows, counts);
+  add_curve(softmax, p, a, rows, counts);
   if (given.phi_k.defined()) add_ranks_of_states(given);
 }
 

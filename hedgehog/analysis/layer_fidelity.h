@@ -21,7 +21,7 @@ class LayerFidelity {
 
  private:
   void add_ranks(const AttentionInput& input, const at::Tensor& weights, const std::vector<std::int64_t>& rows);
-  void add_curve(const AttentionInput& input, const at::Tensor& p, const at::Tensor& a, const std::vector<std::int64_t>& rows,
+  void add_curve(const OperatorInput& input, const at::Tensor& p, const at::Tensor& a, const std::vector<std::int64_t>& rows,
                  const at::Tensor& counts);
   void add_ranks_of_states(const OperatorInput& input);
 
