@@ -71,6 +71,8 @@ nlohmann::json recipe_of(const TrainOptions& options, const TaskModel& job) {
 }
 
 void train_language(const TrainOptions& options) {
+  check(options.training.teacher_factor == 0 && options.training.hidden_factor == 0,
+        "--teacher-logits and --match-hidden are for a task (--task); 'hedgehog convert' has both for language models");
   LanguageOptions language = options.language;
   FinetuningConfig& train = language.training;
   train.batch = options.training.batch;
