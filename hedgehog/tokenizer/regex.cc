@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kMaximumPattern = std::size_t{1} << 16;
 constexpr std::size_t kMaximumJitStack = std::size_t{8} << 20;
-constexpr std::string_view kBlanks =
+constexpr std::string_view kBlankClass =
     R"(\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
 
 struct MatchState {
@@ -52,9 +52,9 @@ std::string translate(std::string_view pattern) {
     if (c == '\\' && i + 1 < pattern.size()) {
       const char next = pattern[++i];
       if (next == 's') {
-        result.append(in_class ? "" : "[").append(kBlanks).append(in_class ? "" : "]");
+        result.append(in_class ? "" : "[").append(kBlankClass).append(in_class ? "" : "]");
       } else if (next == 'S' && !in_class) {
-        result.append("[^").append(kBlanks).append("]");
+        result.append("[^").append(kBlankClass).append("]");
       } else {
         result.append({c, next});
       }
