@@ -1,19 +1,15 @@
 #include "cli/conversion_report.h"
 
+#include "cli/markdown_table.h"
+#include "hedgehog/analysis/report_page.h"
 #include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/error.h"
-#include "hedgehog/base/interrupt.h"
-#include "hedgehog/inference/engine.h"
 
 #include <algorithm>
 #include <cmath>
 
 namespace hedgehog::cli {
 namespace {
-
-using Cells = std::vector<std::string>;
-
-constexpr std::size_t kReportedVerdicts = 20;  // lines
 
 std::string megabytes(std::int64_t bytes) {
   return fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6);
@@ -36,73 +32,21 @@ std::vector<Cells> cells(const ConversionReport& report) {
   return lines;
 }
 
-std::string markdown(const std::vector<Cells>& lines) {
-  std::string text;
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    text += "|";
-    for (const std::string& cell : lines[i]) text += " " + cell + " |";
-    text += "\n";
-    if (i > 0) continue;
-    for (std::size_t column = 0; column < lines[i].size(); ++column) text += column == 0 ? "|---|" : "---:|";
-    text += "\n";
-  }
-  return text;
-}
-
 std::string ratio_line(const ConversionReport& report) {
   if (!report.baseline_ratio) return "";
   return fmt::format("Perplexity over that of the softmax model finetuned with the same steps and tokens: {:.3f}\n",
                      *report.baseline_ratio);
 }
 
-std::vector<Cells> head_cells(const std::vector<HeadFidelity>& heads) {
-  std::vector<Cells> lines = {{"layer", "head", "entropy softmax", "entropy linear", "KL", "monotonicity", "inverted pairs",
-                               "linear share", "output error", "effective rank", "log denominator"}};
-  for (const HeadFidelity& head : heads) {
-    Cells line = {std::to_string(head.layer), std::to_string(head.head)};
-    for (const double value : {head.entropy_softmax, head.entropy_linear, head.kl, head.monotonicity, head.inverted_pairs,
-                               head.linear_share, head.output_error, head.effective_rank, head.log_denominator}) {
-      line.push_back(std::isnan(value) ? "" : fmt::format("{:.3f}", value));
-    }
-    lines.push_back(line);
-  }
-  return lines;
-}
-
 nlohmann::json to_json(const ReportRow& row) {
   nlohmann::json json = {{"name", row.name}, {"perplexity", row.perplexity}};
   if (row.kl) json["kl_to_softmax"] = *row.kl;
   if (row.top1_agreement) json["top1_agreement"] = *row.top1_agreement;
-  for (const ContextCost& cost : row.costs) {
-    json["contexts"].push_back(
-        {{"length", cost.length}, {"tokens_per_second", cost.tokens_per_second}, {"state_bytes", cost.state_bytes}});
-  }
+  if (!row.costs.empty()) json["contexts"] = to_json(row.costs);
   return json;
 }
 
 }  // namespace
-
-std::vector<ContextCost> context_costs(const Decoder& model, const Tokenizer& tokenizer, const Corpus& corpus,
-                                       const std::vector<std::int64_t>& lengths, Progress& progress) {
-  constexpr std::int64_t kDecoded = 32;
-  std::vector<ContextCost> costs;
-  progress.begin("measuring speed", std::ssize(lengths));
-  for (const std::int64_t length : lengths) {
-    progress.update(std::ssize(costs), fmt::format("context {}", length));
-    GenerationRequest request;
-    const std::int64_t most = std::max<std::int64_t>(model.config().max_positions - kDecoded, 1);
-    request.prompt.resize(static_cast<std::size_t>(std::min(length, most)));
-    for (std::size_t i = 0; i < request.prompt.size(); ++i) request.prompt[i] = corpus.tokens[i % corpus.tokens.size()];
-    request.max_tokens = kDecoded;
-    request.ignore_end = true;
-    const GenerationResult result = generate(model, tokenizer, request);
-    if (interrupted()) throw Interrupted{};
-    costs.push_back({std::ssize(request.prompt), result.tokens_per_second(), result.state_bytes});
-  }
-  progress.update(std::ssize(costs), "");
-  progress.end();
-  return costs;
-}
 
 std::string table(const ConversionReport& report) {
   const std::vector<Cells> lines = cells(report);
@@ -145,14 +89,21 @@ void write_report(const std::filesystem::path& directory, const ConversionReport
   json["model"] = report.model;
   json["metrics"] = metrics(report);
   json["seconds"] = report.seconds;
-  json["heads"] = to_json(report.heads);
-  json["verdicts"] = to_json(report.verdicts);
+  const nlohmann::json& converted = report.fidelity.models.back();
+  json["heads"] = converted.at("heads");
+  json["verdicts"] = converted.at("verdicts");
+  std::vector<nlohmann::json> stages;
+  for (const nlohmann::json& model : report.fidelity.models) {
+    if (model.at("heads").empty()) continue;
+    stages.push_back(model);
+    json["stages"].push_back({{"name", model.at("name")}, {"means", model.at("means")}});
+  }
   const auto dump = [](const nlohmann::json& value) {
     return value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
   };
   write_text_file(directory / "report.json", dump(json) + "\n");
   const nlohmann::json& data = report.description.at("data");
-  std::string text = "# " + report.model + ", converted\n\n" + markdown(cells(report)) + "\n" + ratio_line(report) + "\n";
+  std::string text = "# " + report.model + ", converted\n\n" + markdown_table(cells(report)) + "\n" + ratio_line(report) + "\n";
   text += "Measured on " + data.at("evaluation").at("description").get<std::string>() + ".\n";
   text += "Trained on " + data.at("training").at("description").get<std::string>() + ".\n\n";
   text +=
@@ -161,10 +112,12 @@ void write_report(const std::filesystem::path& directory, const ConversionReport
       "linear part costs nothing, the model does not use it.\n\n";
   text += "## Recipe\n\n```json\n" + dump(report.description.at("recipe")) + "\n```\n\n";
   text += "## Verdicts\n\n";
-  for (const std::string& line : in_words(report.verdicts, report.heads.size(), kReportedVerdicts)) text += "- " + line + "\n";
-  text +=
-      "\n## Heads\n\nEach head against softmax on the same queries, keys and values.\n\n" + markdown(head_cells(report.heads));
+  for (const nlohmann::json& line : converted.at("summary")) text += "- " + line.get<std::string>() + "\n";
+  text += "\n## Stages\n\n" + means_as_markdown(stages);
+  text += "\n## Heads\n\nEach head against softmax on the same queries, keys and values.\n\n" +
+          heads_as_markdown(converted.at("heads"));
   write_text_file(directory / "report.md", text);
+  write_text_file(directory / "report.html", report_page(to_json(report.fidelity)));
 }
 
 }  // namespace hedgehog::cli

@@ -1,13 +1,9 @@
-// What a conversion cost and kept, measured: softmax, the converted model, its controls; as a table, as Markdown and as JSON.
+// What a conversion cost and kept, measured: softmax, the converted model, its controls; as a table, as Markdown, as JSON and
+// as a page.
 #pragma once
 
-#include "hedgehog/analysis/head_fidelity.h"
-#include "hedgehog/analysis/verdicts.h"
-#include "hedgehog/base/progress.h"
-#include "hedgehog/data/corpus.h"
-#include "hedgehog/evaluation/perplexity.h"
-#include "hedgehog/models/decoder.h"
-#include "hedgehog/tokenizer/tokenizer.h"
+#include "cli/context_costs.h"
+#include "cli/fidelity_report.h"
 
 #include <nlohmann/json.hpp>
 
@@ -18,13 +14,6 @@
 #include <vector>
 
 namespace hedgehog::cli {
-
-/// Decoding after a context of `length` tokens.
-struct ContextCost {
-  std::int64_t length = 0;
-  double tokens_per_second = 0;
-  std::int64_t state_bytes = 0;
-};
 
 /// One line of the table.
 struct ReportRow {
@@ -40,14 +29,9 @@ struct ConversionReport {
   std::vector<ReportRow> rows;
   std::int64_t tokens = 0;               // scored in each row
   std::optional<double> baseline_ratio;  // converted perplexity over that of the finetuned softmax model
-  std::vector<HeadFidelity> heads;
-  std::vector<Verdict> verdicts;
+  FidelityReport fidelity;               // softmax, without heads; the stages; last the converted model
   double seconds = 0;
 };
-
-/// Decodes 32 tokens after each context that the model's positions allow, taken from `corpus`, repeated as needed.
-std::vector<ContextCost> context_costs(const Decoder& model, const Tokenizer& tokenizer, const Corpus& corpus,
-                                       const std::vector<std::int64_t>& lengths, Progress& progress);
 
 /// Lines of the table, with a header.
 std::string table(const ConversionReport& report);
@@ -55,7 +39,7 @@ std::string table(const ConversionReport& report);
 /// perplexity, kl_to_softmax, ..., controls, rows: what hedgehog.json keeps as "metrics" and --json prints.
 nlohmann::json metrics(const ConversionReport& report);
 
-/// report.json and report.md in `directory`.
+/// report.json, report.md and report.html in `directory`.
 void write_report(const std::filesystem::path& directory, const ConversionReport& report);
 
 }  // namespace hedgehog::cli

@@ -3,16 +3,22 @@
 #include "cli/conversion_report.h"
 #include "cli/exported_directory.h"
 #include "cli/model_data.h"
+#include "hedgehog/analysis/attention_maps.h"
 #include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 
 #include <algorithm>
 #include <chrono>
+#include <span>
 
 namespace hedgehog::cli {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::int64_t kInspectedRows = 4, kInspectedLength = 256;  // of the evaluation text, whose heads are looked at
+constexpr std::size_t kShownTokens = 48;                            // of its beginning, whose attention is shown
+constexpr std::int64_t kSampleTokens = 64;                          // that the models write after these
 
 ReportRow measured(const std::string& name, const Perplexity& result, std::vector<ContextCost> costs) {
   return {name, result.perplexity, result.kl_to_softmax, result.top1_agreement, std::move(costs)};
@@ -34,6 +40,30 @@ ReportRow run_baseline(const ConversionOptions& options, const ConversionConfig&
   write_adapter(directory, model, full_weights(job, baseline), description);
   finish_run(training);
   return measured("softmax, finetuned", result, {});
+}
+
+/// Each head of `model` on a part of the evaluation text, all of whose tokens count, in rows without room between documents.
+std::vector<HeadFidelity> heads_of(const Decoder& model, const ConversionJob& job, Progress& progress) {
+  Corpus text = job.evaluation;
+  text.scored.clear();
+  return fidelity(model, text, kInspectedRows, std::min(kInspectedLength, std::ssize(text.tokens)), progress);
+}
+
+/// The heads alone: verdicts are for what comes out in the end.
+nlohmann::json stage_of(const std::string& name, const Decoder& model, const ConversionJob& job, Progress& progress) {
+  nlohmann::json stage = reported_model(name, heads_of(model, job, progress), {});
+  stage.erase("summary");
+  return stage;
+}
+
+/// What a report shows of a whole model beside its heads.
+nlohmann::json shown(const Decoder& model, const ConversionJob& job, const ReportRow& row, const std::string& prompt) {
+  nlohmann::json scores = {{"perplexity", row.perplexity}};
+  if (row.kl) scores["KL to softmax's choices"] = *row.kl;
+  if (row.top1_agreement) scores["same choice as softmax"] = *row.top1_agreement;
+  return {{"scores", scores},
+          {"contexts", to_json(row.costs)},
+          {"samples", nlohmann::json::array({written_sample(model, *job.tokenizer, prompt, kSampleTokens)})}};
 }
 
 void evaluate(const ConversionOptions& options, const ConversionConfig& config, ConversionJob& job, ConversionReport& report,
@@ -59,11 +89,22 @@ void evaluate(const ConversionOptions& options, const ConversionConfig& config, 
     report.rows.push_back({"window removed", without.window_removed, {}, {}, {}});
   }
   report.rows.push_back({"no attention", without.no_attention, {}, {}, {}});
-  const std::int64_t length = std::min<std::int64_t>(256, std::ssize(job.evaluation.tokens));
-  Corpus text = job.evaluation;
-  text.scored.clear();  // heads are looked at on all tokens, in rows without room between documents
-  report.heads = fidelity(model, text, 4, length, progress);
-  report.verdicts = verdicts(report.heads, hybrid_window(model));
+  const std::span<const std::int32_t> text(job.evaluation.tokens);
+  const auto some = text.first(std::min(text.size(), kShownTokens));
+  const std::string prompt = job.tokenizer->decode(some, /*skip_special=*/true);
+  const auto row = [&](const std::string& name) {
+    return *std::find_if(report.rows.begin(), report.rows.end(), [&](const ReportRow& one) { return one.name == name; });
+  };
+  const std::vector<HeadFidelity> heads = heads_of(model, job, progress);
+  nlohmann::json more = shown(model, job, row("converted"), prompt);
+  more["maps"] = to_json(attention_maps(model, some), token_labels(*job.tokenizer, some));
+  std::vector<nlohmann::json>& models = report.fidelity.models;
+  models.insert(models.begin(), reported_model("softmax", {}, {}, shown(softmax, job, row("softmax"), prompt)));
+  models.push_back(reported_model("converted", heads, verdicts(heads, hybrid_window(model)), more));
+  report.fidelity.title = options.model + ", converted";
+  report.fidelity.subtitle = fmt::format("{} attention, map {}; on {} rows of {} tokens of {}",
+                                         to_string(config.attention.kind), config.attention.feature_map, kInspectedRows,
+                                         std::min(kInspectedLength, std::ssize(text)), job.evaluation.description);
 }
 
 void run_convert(const ConversionOptions& options) {
@@ -80,11 +121,19 @@ void run_convert(const ConversionOptions& options) {
   Decoder& model = job.loaded.model;
   model.set_attention(config.attention, config.keep_softmax);
 
-  const TrainingRun training = training_run(options, config, job, options.output);
+  TrainingRun training = training_run(options, config, job, options.output);
+  training.measure = [&] { return stage_of("", model, job, *progress); };
   if (options.baseline) check_run(training_run(options, baseline_of(config), job, options.output / "baseline"));
-  const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config), training, *progress);
   ConversionReport report;
   report.model = options.model;
+  report.fidelity.models.push_back(stage_of("before training", model, job, *progress));
+  nlohmann::json stages = run_stages(conversion_stages(model, job.training, config), training, *progress);
+  for (nlohmann::json& stage : stages) {
+    if (!stage.contains("measured")) continue;
+    stage["measured"]["name"] = "after " + stage["stage"].get<std::string>();
+    report.fidelity.models.push_back(std::move(stage["measured"]));
+    stage.erase("measured");
+  }
   report.description = describe(config, job, stages);
   // Written now and again with the metrics, so that nothing that comes between can lose it.
   write_adapter(options.output, model, full_weights(job, config), report.description);
@@ -101,7 +150,7 @@ void run_convert(const ConversionOptions& options) {
   }
   finish_run(training);
   if (!options.common.json) {
-    fmt::print("{}\n{} has the adapter and report.md\n", table(report), options.output.string());
+    fmt::print("{}\n{} has the adapter, report.html and report.md\n", table(report), options.output.string());
     return;
   }
   nlohmann::json fields = metrics(report);

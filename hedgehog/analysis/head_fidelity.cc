@@ -32,7 +32,9 @@ HeadFidelity mean_over_heads(const std::vector<HeadFidelity>& heads) {
 
 nlohmann::json to_json(const HeadFidelity& head) {
   nlohmann::json json;
-  for (const auto& [name, value] : kHeadMeasures) json[name] = head.*value;  // NaN is written as null
+  for (const auto& [name, value] : kHeadMeasures) {
+    json[name] = std::isnan(head.*value) ? nlohmann::json() : nlohmann::json(head.*value);
+  }
   nlohmann::json keys, softmax, linear;
   for (const CurveBin& bin : head.curve) {
     keys.push_back(bin.keys);

@@ -164,6 +164,7 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
         if (last) {
           position.reports.push_back(stage->report());
           position.reports.back()["seconds"] = position.seconds;
+          if (run.measure && position.stage + 1 < stages.size()) position.reports.back()["measured"] = run.measure();
         }
         save(store, *stage, position, log);
         saved_at = Clock::now();

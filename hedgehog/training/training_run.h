@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 namespace hedgehog {
@@ -18,6 +19,8 @@ struct TrainingRun {
   bool resume = false;
   std::int64_t save_every = 0;  // steps, 0: by time only
   double save_minutes = 5;
+  /// Called when a stage but the last is over; what it gives joins the stage's report as "measured".
+  std::function<nlohmann::json()> measure = {};
 };
 
 /// Runs the stages one after the other and returns their reports in a list, each with the "seconds" that its steps took, also

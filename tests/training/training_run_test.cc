@@ -90,11 +90,13 @@ Outcome train(const ConversionConfig& config, const fs::path& directory, bool re
   run.resume = resume;
   run.save_every = 5;
   run.save_minutes = 0;
+  run.measure = [&] { return model.layers()[0].attention.parameters()[0].second->abs().sum().item<double>(); };
   Outcome outcome;
   outcome.reports = run_stages(conversion_stages(model, text, config), run, progress);
   for (auto& report : outcome.reports) {
     EXPECT_GT(report.at("seconds").get<double>(), 0);
     report.erase("seconds");
+    EXPECT_EQ(report.contains("measured"), &report != &outcome.reports.back());
   }
   NamedTensors tensors;
   for (const auto& [name, tensor] : adapter_tensors(model, true)) tensors.emplace_back(name, tensor->detach());
