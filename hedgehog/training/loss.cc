@@ -26,8 +26,12 @@ struct Gradients {
 Gradients block_by_block(LanguageModelLoss& result, const at::Tensor& hidden, const at::Tensor& weight,
                          const at::Tensor& targets, const at::Tensor& teacher_hidden, const at::Tensor& teacher_weight,
                          double teacher_factor, bool want_hidden, bool want_weight) {
-  const std::int64_t rows = hidden.size(0), vocabulary = weight.size(0);
+  const std::int64_t vocabulary = weight.size(0);
   const auto* target = targets.const_data_ptr<std::int64_t>();
+  // Of a task whose answers alone count most rows have no target, and need no logits.
+  const at::Tensor scored = targets.ne(-100).nonzero().flatten();
+  const std::int64_t rows = scored.size(0);
+  const auto* row_of = scored.const_data_ptr<std::int64_t>();
   const bool with_teacher = teacher_factor != 0;
   Gradients gradients;
   if (want_hidden) gradients.hidden = at::zeros_like(hidden);
@@ -37,26 +41,22 @@ Gradients block_by_block(LanguageModelLoss& result, const at::Tensor& hidden, co
   std::vector<kernels::RowLoss> losses(kBlock);
   for (std::int64_t first = 0; first < rows; first += kBlock) {
     const std::int64_t count = std::min(kBlock, rows - first);
-    const at::Tensor block = hidden.narrow(0, first, count);
+    const at::Tensor chosen = scored.narrow(0, first, count);
+    const at::Tensor block = hidden.index_select(0, chosen);
     // The products run in the weights' own dtype; softmax always in fp32.
     at::Tensor logits = at::mm(block, weight.t()).to(at::kFloat).contiguous();
     at::Tensor teacher;
     if (with_teacher) {
-      teacher = at::mm(teacher_hidden.narrow(0, first, count), teacher_weight.t()).to(at::kFloat).contiguous();
+      teacher = at::mm(teacher_hidden.index_select(0, chosen), teacher_weight.t()).to(at::kFloat).contiguous();
     }
     float* logits_data = logits.mutable_data_ptr<float>();
     const float* teacher_data = with_teacher ? teacher.const_data_ptr<float>() : nullptr;
     at::parallel_for(0, count, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         float* row = logits_data + i * vocabulary;
-        losses[static_cast<std::size_t>(i)] = {};
-        if (target[first + i] == -100) {
-          std::fill_n(row, vocabulary, 0.0f);
-          continue;
-        }
         losses[static_cast<std::size_t>(i)] = kernels::cross_entropy_row(
             row, with_teacher ? teacher_data + i * vocabulary : nullptr, static_cast<std::size_t>(vocabulary),
-            static_cast<std::size_t>(target[first + i]), static_cast<float>(teacher_factor), scale);
+            static_cast<std::size_t>(target[row_of[first + i]]), static_cast<float>(teacher_factor), scale);
       }
     });
     for (std::int64_t i = 0; i < count; ++i) {  // in row order, whatever the threads did
@@ -65,10 +65,7 @@ Gradients block_by_block(LanguageModelLoss& result, const at::Tensor& hidden, co
     }
     if (!want_hidden && !want_weight) continue;
     const at::Tensor d_logits = logits.to(hidden.scalar_type());
-    if (want_hidden) {
-      at::Tensor d_block = gradients.hidden.narrow(0, first, count);
-      at::mm_out(d_block, d_logits, weight);
-    }
+    if (want_hidden) gradients.hidden.index_copy_(0, chosen, at::mm(d_logits, weight));
     if (want_weight) {
       if (hidden.scalar_type() == at::kFloat) {
         gradients.weight.addmm_(d_logits.t(), block);
