@@ -1,6 +1,7 @@
 #include "cli/conversion_options.h"
 
 #include "cli/model_data.h"
+#include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/attention/feature_map.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/sha256.h"
@@ -61,9 +62,14 @@ void add_attention_options(CLI::App& verb, ConversionOptions& options) {
   add_count(verb, "--window", config.window, 0, "last keys that a hybrid attends to exactly", group, kMostExactKeys);
   add_count(verb, "--sinks", config.sinks, 0, "first keys that a hybrid attends to exactly", group, kMostExactKeys);
   verb.add_flag("--gate,!--no-gate", config.gate, "scalar decay gate on the state")->group(group);
-  verb.add_option("--keep-softmax", options.keep_softmax, "layers that keep softmax, such as 1,2")
+  verb.add_option(
+          "--keep-softmax", options.keep_softmax,
+          "layers that keep softmax, such as 1,2; or auto:64MiB@32k, of convert: those where it lowers the loss most, as "
+          "many as that memory holds after so many tokens")
       ->delimiter(',')
+      ->type_name("N,...")
       ->group(group);
+  verb.add_option("--memory", options.memory, "with --keep-softmax auto: the memory")->type_name("BYTES@TOKENS")->group(group);
 }
 
 void add_distillation_options(CLI::App& verb, const std::string& prefix, DistillationConfig& config, std::string& schedule,
@@ -215,6 +221,29 @@ void add_conversion_options(CLI::App& verb, ConversionOptions& options) {
   add_common_options(verb, options.common);
 }
 
+namespace {
+
+void keep_softmax(const ConversionOptions& options, ConversionConfig& config) {
+  const std::string automatic = "auto";
+  if (options.keep_softmax.size() == 1 && options.keep_softmax[0].starts_with(automatic)) {
+    const std::string rest = options.keep_softmax[0].substr(automatic.size());
+    config.keep_budget = rest.starts_with(':') ? rest.substr(1) : rest + options.memory;
+    memory_budget(config.keep_budget);
+    return;
+  }
+  if (!options.memory.empty()) throw CLI::ValidationError("--memory", "goes with --keep-softmax auto");
+  for (const std::string& text : options.keep_softmax) {
+    if (std::int64_t layer = 0; CLI::detail::lexical_cast(text, layer)) {
+      config.keep_softmax.push_back(layer);
+    } else {
+      throw CLI::ValidationError("--keep-softmax", "expected numbers of layers, or auto:MEMORY, found '" + text + "'");
+    }
+  }
+  std::sort(config.keep_softmax.begin(), config.keep_softmax.end());
+}
+
+}  // namespace
+
 ConversionConfig conversion_config(const ConversionOptions& options) {
   const bool self = std::find(options.data.begin(), options.data.end(), "self") != options.data.end();
   if (self && options.data.size() > 1) throw CLI::ValidationError("--data", "'self' cannot be mixed with files");
@@ -223,8 +252,7 @@ ConversionConfig conversion_config(const ConversionOptions& options) {
   config.attention.kind = attention_kind(options.attention);
   if (config.attention.kind != AttentionKind::kHybrid) config.attention.window = config.attention.sinks = 0;
   if (config.attention.kind == AttentionKind::kSoftmax) config.attention = {};
-  config.keep_softmax = options.keep_softmax;
-  std::sort(config.keep_softmax.begin(), config.keep_softmax.end());
+  keep_softmax(options, config);
   config.distillation = {options.distillation, options.distillation2};
   config.distillation[0].schedule = schedule(options.distillation_schedule);
   config.distillation[1].schedule = schedule(options.distillation2_schedule);

@@ -39,7 +39,8 @@ struct ConversionOptions {
   std::string attention = "hybrid";
   bool attention_given = false, lora_rank_given = false, lora_alpha_given = false, lora_targets_given = false;
   AttentionConfig attention_config;
-  std::vector<std::int64_t> keep_softmax;
+  std::vector<std::string> keep_softmax;  // layers, or "auto" or "auto:MEMORY" alone
+  std::string memory;
   DistillationConfig distillation, distillation2;
   std::string distillation_schedule = "one-cycle", distillation2_schedule = "one-cycle";
   FinetuningConfig finetuning;

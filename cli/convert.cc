@@ -5,7 +5,10 @@
 #include "cli/model_data.h"
 #include "hedgehog/analysis/attention_maps.h"
 #include "hedgehog/analysis/fidelity.h"
+#include "hedgehog/analysis/kept_layers.h"
+#include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/error.h"
+#include "hedgehog/checkpoint/json_file.h"
 
 #include <algorithm>
 #include <chrono>
@@ -18,7 +21,9 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kInspectedRows = 4, kInspectedLength = 256;  // of the evaluation text, whose heads are looked at
 constexpr std::size_t kShownTokens = 48;                            // of its beginning, whose attention is shown
-constexpr std::int64_t kSampleTokens = 64;                          // that the models write after these
+constexpr const char* kKeptLayersFile = "kept_layers.json";
+constexpr std::size_t kMostKeptLayers = std::size_t{1} << 20;  // bytes of it
+constexpr std::int64_t kSampleTokens = 64;                     // that the models write after these
 
 ReportRow measured(const std::string& name, const Perplexity& result, std::vector<ContextCost> costs) {
   return {name, result.perplexity, result.kl_to_softmax, result.top1_agreement, std::move(costs)};
@@ -107,6 +112,39 @@ void evaluate(const ConversionOptions& options, const ConversionConfig& config, 
                                          std::min(kInspectedLength, std::ssize(text)), job.evaluation.description);
 }
 
+bool finetunes(const ConversionConfig& config) {
+  return config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0;
+}
+
+/// --keep-softmax auto: chosen on the training text when the maps are distilled; a resumed run finds what was chosen.
+void keep_layers(const ConversionOptions& options, const ConversionConfig& config, ConversionJob& job, Progress& progress) {
+  const fs::path file = options.output / kKeptLayersFile;
+  KeptLayers kept;
+  if (fs::exists(file)) {
+    kept = kept_layers(read_json_object(file.string(), kMostKeptLayers));
+  } else {
+    Corpus text = job.training;
+    text.scored.clear();
+    kept = choose_kept_layers(job.loaded.model, text, {memory_budget(config.keep_budget)}, progress);
+    write_text_file(file, to_json(kept).dump(1) + "\n");
+  }
+  change_layers(job.loaded.model, kept);
+}
+
+/// The stages, between distillation and finetuning the choice of layers.
+std::vector<StageMaker> stages_of(const ConversionOptions& options, const ConversionConfig& config, ConversionJob& job,
+                                  Progress& progress) {
+  std::vector<StageMaker> makers = conversion_stages(job.loaded.model, job.training, config);
+  if (config.keep_budget.empty()) return makers;
+  if (!options.resume) fs::remove(options.output / kKeptLayersFile);
+  if (!finetunes(config)) return makers;
+  makers.back() = [&options, &config, &job, &progress, finetuning = makers.back()] {
+    keep_layers(options, config, job, progress);
+    return finetuning();
+  };
+  return makers;
+}
+
 void run_convert(const ConversionOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
@@ -127,7 +165,8 @@ void run_convert(const ConversionOptions& options) {
   ConversionReport report;
   report.model = options.model;
   report.fidelity.models.push_back(stage_of("before training", model, job, *progress));
-  nlohmann::json stages = run_stages(conversion_stages(model, job.training, config), training, *progress);
+  nlohmann::json stages = run_stages(stages_of(options, config, job, *progress), training, *progress);
+  if (!config.keep_budget.empty() && !finetunes(config)) keep_layers(options, config, job, *progress);
   for (nlohmann::json& stage : stages) {
     if (!stage.contains("measured")) continue;
     stage["measured"]["name"] = "after " + stage["stage"].get<std::string>();
@@ -135,6 +174,9 @@ void run_convert(const ConversionOptions& options) {
     stage.erase("measured");
   }
   report.description = describe(config, job, stages);
+  if (!config.keep_budget.empty()) {
+    report.description["kept_layers"] = read_json_object((options.output / kKeptLayersFile).string(), kMostKeptLayers);
+  }
   // Written now and again with the metrics, so that nothing that comes between can lose it.
   write_adapter(options.output, model, full_weights(job, config), report.description);
 

@@ -17,6 +17,7 @@ void run_distill(const ConversionOptions& options) {
   apply(options.common);
   const std::unique_ptr<Progress> progress = make_progress();
   ConversionConfig config = conversion_config(options);
+  check(config.keep_budget.empty(), "--keep-softmax auto: of 'hedgehog convert' only");
   config.finetuning.kind = FinetuningKind::kNone;
   check(config.attention.kind != AttentionKind::kSoftmax, "--attention softmax: nothing to distil; choose linear or hybrid");
   check(config.distillation[0].tokens + config.distillation[1].tokens > 0, "nothing to distil on: give --distill-tokens");

@@ -4,6 +4,7 @@
 #include "cli/model_data.h"
 #include "cli/summary_task.h"
 #include "cli/task_model.h"
+#include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/evaluation/perplexity.h"
 #include "hedgehog/evaluation/summary_score.h"
@@ -22,6 +23,7 @@ struct EvalOptions {
   std::vector<std::filesystem::path> data;
   SummaryTask task;
   PerplexityConfig perplexity;
+  std::vector<std::int64_t> keep_softmax;
   bool controls = false, no_teacher = false;
 };
 
@@ -119,6 +121,7 @@ void run_eval(EvalOptions options) {
   }
   check(!options.data.empty(), "--data: which text should {} be measured on?", options.model);
   LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
+  for (const std::int64_t layer : options.keep_softmax) change_layer(loaded.model, layer, 0);
   check(!options.controls || has_linear_part(loaded.model),
         "--controls: {} has softmax attention only; there is no part to leave out", options.model);
   SummaryExamples task;
@@ -183,6 +186,9 @@ void add_eval(CLI::App& program) {
   verb->add_option("--batch", options->perplexity.batch, "windows at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  verb->add_option("--keep-softmax", options->keep_softmax, "layers that are put back to softmax for this, such as 1,2")
+      ->delimiter(',')
+      ->type_name("N,...");
   verb->add_flag("--controls", options->controls, "also without the linear part, without the window, without attention");
   CLI::Option* none = verb->add_flag("--no-teacher", options->no_teacher, "don't compare with the softmax model");
   verb->add_option("--teacher", options->teacher, "the softmax model to compare with; the model's base by default")

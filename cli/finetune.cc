@@ -53,6 +53,7 @@ void run_finetune(const ConversionOptions& options) {
   apply(options.common);
   const std::unique_ptr<Progress> progress = make_progress();
   ConversionConfig config = conversion_config(options);
+  check(config.keep_budget.empty(), "--keep-softmax auto: of 'hedgehog convert' only");
   config.distillation.clear();
   check(config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0,
         "nothing to finetune on: give --finetune-tokens, and --finetune lora or full");

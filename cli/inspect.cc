@@ -6,6 +6,7 @@
 #include "cli/task_model.h"
 #include "hedgehog/analysis/attention_maps.h"
 #include "hedgehog/analysis/fidelity.h"
+#include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/analysis/verdicts.h"
 #include "hedgehog/base/error.h"
 
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 namespace hedgehog::cli {
@@ -44,6 +46,7 @@ struct InspectOptions {
   TaskConfig task;
   std::int64_t sequences = 4, length = 512, examples = 64;
   bool join = false;
+  std::string memory;            // that layers are to be chosen for; empty: none are
   std::filesystem::path output;  // of a report; empty: none
   std::string text;              // whose attention the report shows; empty: the data's beginning
   std::int64_t map_tokens = 48, sample_tokens = 64;
@@ -92,6 +95,7 @@ struct Inspected {
   std::string model;
   std::vector<HeadFidelity> heads;
   std::vector<Verdict> verdicts;
+  std::optional<KeptLayers> kept;
   nlohmann::json data;                             // what on, for --json
   std::string text;                                // the same in words
   nlohmann::json more = nlohmann::json::object();  // of a report
@@ -170,20 +174,40 @@ Inspected inspect_text(const InspectOptions& options, const std::string& model, 
   result.verdicts = verdicts(result.heads, hybrid_window(loaded.model), at_training_length);
   result.data = corpus.description;
   result.text = fmt::format("{} windows of {} tokens of {}", options.sequences, options.length, corpus.description);
+  if (!options.memory.empty()) {
+    const KeptLayersConfig config{memory_budget(options.memory), options.sequences * options.length, options.length};
+    result.kept = choose_kept_layers(loaded.model, corpus, config, progress);
+  }
   if (!options.output.empty()) result.more = shown(options, loaded, corpus, result.heads.size(), progress);
   return result;
+}
+
+void print(const KeptLayers& kept) {
+  fmt::print("\nlayers to change, the best first       memory   perplexity\n");
+  const auto line = [](const std::string& what, std::int64_t bytes, double loss) {
+    fmt::print("{:<32}{:>10.2f} MB {:>12.3f}\n", what, static_cast<double>(bytes) / 1e6, std::exp(loss));
+  };
+  line("none", kept.bytes, kept.loss);
+  for (const LayerChange& change : kept.changes) {
+    line(change.window == 0 ? fmt::format("{} to softmax", change.layer)
+                            : fmt::format("{} to a window of {}", change.layer, change.window),
+         change.bytes, change.loss);
+  }
 }
 
 void print(const Inspected& inspected) {
   print_table(inspected.heads);
   fmt::print("\n{}\n", fmt::join(in_words(inspected.verdicts, inspected.heads.size(), kPrintedVerdicts), "\n"));
+  if (inspected.kept) print(*inspected.kept);
 }
 
 nlohmann::json to_json(const Inspected& inspected) {
-  return {{"heads", to_json(inspected.heads)},
-          {"means", to_json(mean_over_heads(inspected.heads))},
-          {"verdicts", to_json(inspected.verdicts)},
-          {"data", inspected.data}};
+  nlohmann::json json = {{"heads", to_json(inspected.heads)},
+                         {"means", to_json(mean_over_heads(inspected.heads))},
+                         {"verdicts", to_json(inspected.verdicts)},
+                         {"data", inspected.data}};
+  if (inspected.kept) json["kept_layers"] = to_json(*inspected.kept);
+  return json;
 }
 
 void write_report(const InspectOptions& options, const std::vector<Inspected>& all) {
@@ -247,6 +271,9 @@ void add_inspect(CLI::App& program) {
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24))
       ->capture_default_str();
   verb->add_flag("--join", options->join, "take all texts as one, so that windows longer than a text are full");
+  verb->add_option("--memory", options->memory,
+                   "of a converted language model: also which layers to put back to softmax so that it keeps so much")
+      ->type_name("BYTES@TOKENS");
   verb->add_option("-o,--output", options->output, "write report.html, report.md and report.json there")->type_name("DIR");
   verb->add_option("--text", options->text, "in the report: whose attention is shown; by default the data's beginning")
       ->type_name("TEXT");

@@ -16,6 +16,7 @@ nlohmann::json to_json(const ConversionConfig& config) {
                          {"keep_softmax", config.keep_softmax},
                          {"distillation", phases},
                          {"seed", config.seed}};
+  if (!config.keep_budget.empty()) json["keep_budget"] = config.keep_budget;
   if (config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0) {
     json["finetuning"] = to_json(config.finetuning);
   }
@@ -50,6 +51,7 @@ ConversionConfig baseline_of(const ConversionConfig& config) {
   ConversionConfig baseline = config;
   baseline.attention = {};
   baseline.keep_softmax.clear();
+  baseline.keep_budget.clear();
   baseline.distillation.clear();
   baseline.finetuning.map_learning_rate = 0;
   // Its teacher would be itself before the finetuning: a brake.

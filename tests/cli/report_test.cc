@@ -140,6 +140,41 @@ TEST_F(Report, OfAClassifierShowsAnExample) {
   use_in_browser(report + "/report.html", folder_);
 }
 
+TEST_F(Report, LayersThatAreKeptFitTheMemoryThatWasNamed) {
+  const std::string output = folder_ / "kept", all = folder_ / "all";
+  const std::vector<std::string> convert = {
+      "convert",          model_, "--data",          text_, "--attention",       "linear", "--distill-tokens",  "1024",
+      "--distill-length", "32",   "--distill-batch", "2",   "--finetune-tokens", "512",    "--finetune-length", "32",
+      "--eval-tokens",    "512",  "--eval-window",   "64",  "--contexts",        "16",     "--threads",         "1"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), convert.begin(), convert.end());
+    return run_program(more);
+  };
+  // One layer of softmax takes 131 kB at 1,024 tokens, a linear one 5 kB.
+  expect_success(with({"--keep-softmax", "auto", "--memory", "150kB@1k", "-o", output}));
+  const json description = json::parse(read_text_file(output + "/hedgehog.json"));
+  ASSERT_EQ(description["kept_layers"]["changes"].size(), 1u);
+  const std::int64_t layer = description["kept_layers"]["changes"][0]["layer"];
+  EXPECT_EQ(description["layer_attention"][std::to_string(layer)]["kind"], "softmax");
+  EXPECT_EQ(description["layer_attention"].size(), 1u);
+
+  // eval puts a layer back for the time of a measurement.
+  expect_success(with({"--finetune", "none", "-o", all}));
+  const std::vector<std::string> eval = {"eval", all,      "--data",    text_, "--eval-window", "64", "--limit-tokens",
+                                         "512",  "--json", "--threads", "1"};
+  auto kept = eval;
+  kept.insert(kept.end(), {"--keep-softmax", "0,1"});
+  const json softmax = json::parse(run_program(kept).out);
+  EXPECT_NEAR(softmax["kl_to_softmax"].get<double>(), 0, 1e-6);
+  EXPECT_GT(json::parse(run_program(eval).out)["kl_to_softmax"], 1e-4);
+
+  EXPECT_NE(with({"--keep-softmax", "auto:1kB@1k", "-o", folder_ / "small"}).err.find("keeps"), std::string::npos);
+  const Outcome wrong = with({"--keep-softmax", "some", "-o", folder_ / "wrong"});
+  EXPECT_EQ(wrong.status, 2);
+  EXPECT_NE(wrong.err.find("'some'"), std::string::npos) << wrong.err;
+  EXPECT_EQ(with({"--memory", "1MB@1k", "-o", folder_ / "wrong"}).status, 2);
+}
+
 TEST_F(Report, ThatCannotBeWrittenSaysWhere) {
   const std::string file = folder_.write("file", "");
   const Outcome outcome = run_program({"inspect", model_, "--data", text_, "--sequences", "1", "--length", "32", "--contexts",

@@ -1,0 +1,64 @@
+// Which layers of a converted model are worth their memory as softmax, or with a longer window: measured on a text, one change
+// at a time.
+#pragma once
+
+#include "hedgehog/base/progress.h"
+#include "hedgehog/data/corpus.h"
+#include "hedgehog/models/decoder.h"
+
+#include <nlohmann/json.hpp>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace hedgehog {
+
+/// What all layers may keep of one sequence of so many tokens.
+struct MemoryBudget {
+  std::int64_t bytes = 0, tokens = 0;
+};
+
+/// "64MiB@32k": bytes, or KiB, MiB, GiB, kB, MB, GB of them, at tokens, or k (1,024) of them. Throws Error for other text.
+MemoryBudget memory_budget(const std::string& text);
+
+/// What `attention` keeps of one sequence of `tokens` tokens: exact keys and values in `dtype`, the linear state in fp32. A
+/// cache of softmax that grows has room for up to half as many tokens more.
+std::int64_t context_bytes(const Attention& attention, const DecoderConfig& model, std::int64_t tokens, at::ScalarType dtype);
+/// Of all layers.
+std::int64_t context_bytes(const Decoder& model, std::int64_t tokens);
+
+struct LayerChange {
+  std::int64_t layer = 0;
+  std::int64_t window = 0;  // of the hybrid that it becomes; 0: softmax
+  double loss = 0;          // of the model with this change and all before it, nats a token
+  std::int64_t bytes = 0;   // that it keeps then
+};
+
+struct KeptLayers {
+  double loss = 0;  // of the model before the changes
+  std::int64_t bytes = 0;
+  std::vector<LayerChange> changes;  // in the order in which they were chosen
+};
+nlohmann::json to_json(const KeptLayers& kept);
+/// Throws Error for JSON that to_json() did not write.
+KeptLayers kept_layers(const nlohmann::json& json);
+
+struct KeptLayersConfig {
+  MemoryBudget budget;
+  std::int64_t tokens = 2048, window = 512;  // of the text that it is measured on, in windows
+  int rounds = 2;                            // every candidate is measured anew in each
+};
+
+/// Greedily, the change that lowers the loss most for each byte, as long as one lowers it and fits: a layer becomes softmax,
+/// or, of a hybrid, its window four or sixteen times as long. For one model the FLOPs of a token's decoding grow with the same
+/// bytes. In each round all changes are measured by themselves on the model as it then is, and the best are made. `model` is
+/// not changed. Throws Error if the budget is less than what the model keeps as it is.
+KeptLayers choose_kept_layers(const Decoder& model, const Corpus& corpus, const KeptLayersConfig& config, Progress& progress);
+
+/// Makes the changes; weights stay. Throws Error for a layer that is not there.
+void change_layers(Decoder& model, const KeptLayers& kept);
+/// The layer as softmax (window 0) or with another window, its weights kept.
+void change_layer(Decoder& model, std::int64_t layer, std::int64_t window);
+
+}  // namespace hedgehog

@@ -1,0 +1,141 @@
+#include "hedgehog/analysis/kept_layers.h"
+
+#include "hedgehog/base/error.h"
+#include "hedgehog/evaluation/perplexity.h"
+#include "tests/inference/tiny_model.h"
+#include "tests/support/temporary_directory.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace hedgehog {
+namespace {
+
+using testing::error_of;
+using testing::tiny_model;
+
+constexpr std::int64_t kTokens = 1024;                           // of the budget's context
+constexpr std::int64_t kSoftmaxBytes = 2 * 2 * 8 * kTokens * 4;  // keys and values, 2 heads of 8, fp32
+
+AttentionConfig attention_of(AttentionKind kind, std::int64_t window = 0) {
+  AttentionConfig config;
+  config.kind = kind;
+  config.window = window;
+  return config;
+}
+
+constexpr double kSure = 1;  // scale of a model whose predictions say something
+
+/// What the softmax model writes: any change of its attention makes it less likely.
+Corpus text() {
+  const Decoder model = tiny_model({}, kSure);
+  const at::NoGradGuard no_gradients;
+  at::manual_seed(3);
+  Corpus corpus;
+  corpus.document_starts = {0};
+  std::vector<AttentionState> states;
+  at::Tensor token = at::full({1, 1}, 7, at::kLong);
+  for (int i = 0; i < 256; ++i) {
+    corpus.tokens.push_back(static_cast<std::int32_t>(token.item<std::int64_t>()));
+    const at::Tensor logits = model.logits(model.continue_from(states, token)).flatten();
+    token = (logits - at::rand({logits.size(0)}).log().neg().log()).argmax().view({1, 1});  // Gumbel's way to draw one
+  }
+  return corpus;
+}
+
+KeptLayersConfig budget(std::int64_t bytes) {
+  return {{bytes, kTokens}, 256, 256};
+}
+
+TEST(MemoryBudget, ReadsUnits) {
+  const auto is = [](const std::string& text, std::int64_t bytes, std::int64_t tokens) {
+    const MemoryBudget read = memory_budget(text);
+    EXPECT_EQ(read.bytes, bytes) << text;
+    EXPECT_EQ(read.tokens, tokens) << text;
+  };
+  is("64MiB@32k", std::int64_t{64} << 20, 32768);
+  is("5MB@1000", 5'000'000, 1000);
+  is("123@4", 123, 4);
+  is("2GiB@1k", std::int64_t{2} << 30, 1024);
+  for (const char* wrong :
+       {"", "64MiB", "64MiB@", "@32k", "-1MB@4k", "0@4", "64TB@4k", "64 MiB@4k", "64MiB@4k@", "9999999999999GiB@4k"}) {
+    EXPECT_NE(error_of([&] { memory_budget(wrong); }).find("64MiB@32k"), std::string::npos) << wrong;
+  }
+}
+
+TEST(ContextBytes, AreWhatDecodingKeeps) {
+  AttentionConfig sinks = attention_of(AttentionKind::kHybrid, 16);
+  sinks.sinks = 2;
+  for (const AttentionConfig& config :
+       {attention_of(AttentionKind::kLinear), attention_of(AttentionKind::kHybrid, 16), sinks}) {
+    Decoder model = tiny_model(config);
+    std::vector<AttentionState> states;
+    model.continue_from(states, at::arange(0, 64).unsqueeze(0));
+    std::int64_t bytes = 0;
+    for (const AttentionState& state : states) bytes += state.bytes();
+    EXPECT_EQ(context_bytes(model, 64), bytes) << to_string(config.kind);
+  }
+  EXPECT_EQ(context_bytes(tiny_model(), kTokens), 2 * kSoftmaxBytes);
+}
+
+TEST(KeptLayers, TheFirstIsTheOneThatLowersTheLossMost) {
+  Progress silent;
+  const Corpus corpus = text();
+  for (const std::size_t ruined : {0, 1}) {
+    Decoder model = tiny_model(attention_of(AttentionKind::kLinear), kSure);
+    const at::NoGradGuard no_gradients;
+    model.layers()[ruined].attention.parameters()[0].second->mul_(-3);  // the queries' map alone: the likest keys get least
+    double losses[2];
+    for (const std::int64_t layer : {0, 1}) {
+      Decoder changed = model;
+      change_layer(changed, layer, 0);
+      losses[layer] = std::log(perplexity(changed, corpus, {256, 256, 4}, silent).perplexity);
+    }
+    const std::int64_t better = losses[1] < losses[0] ? 1 : 0;
+    const std::int64_t before = context_bytes(model, kTokens), linear = before / 2;
+    const KeptLayers kept = choose_kept_layers(model, corpus, budget(before + kSoftmaxBytes), silent);
+    EXPECT_EQ(kept.bytes, before);
+    ASSERT_EQ(kept.changes.size(), 1u) << "there is room for one layer";
+    EXPECT_EQ(kept.changes[0].layer, better);
+    EXPECT_EQ(kept.changes[0].window, 0);
+    EXPECT_EQ(kept.changes[0].bytes, linear + kSoftmaxBytes);
+    EXPECT_NEAR(kept.changes[0].loss, losses[better], 1e-9);
+    EXPECT_LT(kept.changes[0].loss, kept.loss);
+    const auto kind = [&] { return model.layers()[static_cast<std::size_t>(better)].attention.config().kind; };
+    EXPECT_EQ(kind(), AttentionKind::kLinear) << "the model is not changed";
+    change_layers(model, kept);
+    EXPECT_EQ(kind(), AttentionKind::kSoftmax);
+  }
+}
+
+TEST(KeptLayers, AHybridMayGetALongerWindow) {
+  Progress silent;
+  Decoder model = tiny_model(attention_of(AttentionKind::kHybrid, 4), kSure);
+  const at::NoGradGuard no_gradients;
+  for (auto& layer : model.layers()) {
+    for (const auto& [name, weight] : layer.attention.parameters()) weight->mul_(-3);
+  }
+  // Not enough for a layer of softmax.
+  const std::int64_t before = context_bytes(model, kTokens);
+  const KeptLayers kept = choose_kept_layers(model, text(), budget(before + kSoftmaxBytes / 4), silent);
+  ASSERT_FALSE(kept.changes.empty());
+  for (const LayerChange& change : kept.changes) EXPECT_TRUE(change.window == 16 || change.window == 64) << change.window;
+  const auto weights = model.layers()[0].attention.parameters();
+  change_layers(model, kept);
+  EXPECT_LE(context_bytes(model, kTokens), before + kSoftmaxBytes / 4);
+  EXPECT_EQ(context_bytes(model, kTokens), kept.changes.back().bytes);
+  const KeptLayers again = kept_layers(to_json(kept));
+  EXPECT_EQ(to_json(again), to_json(kept));
+}
+
+TEST(KeptLayers, SayWhatIsWrong) {
+  Progress silent;
+  Decoder model = tiny_model(attention_of(AttentionKind::kLinear), kSure);
+  EXPECT_NE(error_of([&] { choose_kept_layers(model, text(), budget(1000), silent); }).find("keeps"), std::string::npos);
+  EXPECT_NE(error_of([&] { change_layer(model, 2, 0); }).find("from 0 to 1"), std::string::npos);
+  EXPECT_NE(error_of([&] { kept_layers({{"loss", 1}}); }).find("damaged"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace hedgehog
