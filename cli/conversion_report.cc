@@ -113,6 +113,10 @@ void write_report(const std::filesystem::path& directory, const ConversionReport
   text += "## Recipe\n\n```json\n" + dump(report.description.at("recipe")) + "\n```\n\n";
   text += "## Verdicts\n\n";
   for (const nlohmann::json& line : converted.at("summary")) text += "- " + line.get<std::string>() + "\n";
+  if (converted.contains("kept_layers")) {
+    text += "\n## Kept layers\n\nOn the training text, before the finetuning.\n\n" +
+            markdown_table(kept_layers_table(kept_layers(converted.at("kept_layers"))));
+  }
   text += "\n## Stages\n\n" + means_as_markdown(stages);
   text += "\n## Heads\n\nEach head against softmax on the same queries, keys and values.\n\n" +
           heads_as_markdown(converted.at("heads"));

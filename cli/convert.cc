@@ -103,6 +103,7 @@ void evaluate(const ConversionOptions& options, const ConversionConfig& config, 
   const std::vector<HeadFidelity> heads = heads_of(model, job, progress);
   nlohmann::json more = shown(model, job, row("converted"), prompt);
   more["maps"] = to_json(attention_maps(model, some), token_labels(*job.tokenizer, some));
+  if (report.description.contains("kept_layers")) more["kept_layers"] = report.description["kept_layers"];
   std::vector<nlohmann::json>& models = report.fidelity.models;
   models.insert(models.begin(), reported_model("softmax", {}, {}, shown(softmax, job, row("softmax"), prompt)));
   models.push_back(reported_model("converted", heads, verdicts(heads, hybrid_window(model)), more));

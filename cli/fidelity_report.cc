@@ -1,14 +1,14 @@
 #include "cli/fidelity_report.h"
 
-#include "cli/markdown_table.h"
 #include "hedgehog/analysis/report_page.h"
 #include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
 #include "hedgehog/inference/engine.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <cmath>
 #include <optional>
 #include <utility>
 
@@ -53,6 +53,7 @@ std::string as_markdown(const FidelityReport& report) {
   for (const nlohmann::json& model : report.models) {
     text += fmt::format("\n## {}\n\n", model["name"].get<std::string>());
     for (const nlohmann::json& line : model["summary"]) text += "- " + line.get<std::string>() + "\n";
+    if (model.contains("kept_layers")) text += "\n" + markdown_table(kept_layers_table(kept_layers(model["kept_layers"])));
     if (model.contains("contexts")) text += "\n" + costs(model["contexts"]);
     for (const nlohmann::json& sample : model.value("samples", nlohmann::json::array())) {
       text += fmt::format("\n```\n{}{}\n```\n", sample["prompt"].get<std::string>(), sample["text"].get<std::string>());
@@ -99,6 +100,23 @@ void write_fidelity_report(const std::filesystem::path& directory, const Fidelit
   write_text_file(directory / "report.html", report_page(json));
   write_text_file(directory / "report.md", as_markdown(report));
   write_text_file(directory / "report.json", json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+std::vector<Cells> kept_layers_table(const KeptLayers& kept) {
+  std::vector<Cells> lines = {{"layers put back to softmax", "memory", "perplexity"}};
+  const auto add = [&](const std::string& what, std::int64_t bytes, double loss) {
+    lines.push_back({what, fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6), fmt::format("{:.3f}", std::exp(loss))});
+  };
+  add("none", kept.bytes, kept.loss);
+  for (const LayerChange& change : kept.changes) {
+    add(change.window == 0 ? fmt::format("+ {}", change.layer)
+                           : fmt::format("+ a window of {} in {}", change.window, change.layer),
+        change.bytes, change.loss);
+  }
+  for (const UniformChoice& choice : kept.uniform) {
+    add(fmt::format("instead the {}: {}", choice.name, fmt::join(choice.layers, ", ")), choice.bytes, choice.loss);
+  }
+  return lines;
 }
 
 std::vector<std::string> token_labels(const Tokenizer& tokenizer, std::span<const std::int32_t> tokens) {

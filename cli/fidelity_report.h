@@ -1,7 +1,9 @@
 // Where and why one or several models fail to be softmax, as a page, as Markdown and as JSON.
 #pragma once
 
+#include "cli/markdown_table.h"
 #include "hedgehog/analysis/head_fidelity.h"
+#include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/analysis/verdicts.h"
 #include "hedgehog/models/decoder.h"
 #include "hedgehog/tokenizer/tokenizer.h"
@@ -37,6 +39,9 @@ std::string heads_as_markdown(const nlohmann::json& heads);
 
 /// report.html, report.md and report.json in `directory`, which is made where it is missing.
 void write_fidelity_report(const std::filesystem::path& directory, const FidelityReport& report);
+
+/// A line a change, with memory and perplexity; and the uniform choices.
+std::vector<Cells> kept_layers_table(const KeptLayers& kept);
 
 /// The tokens as they read in their text, for the axes of a map: "·" for a blank, "↵" for the end of a line.
 std::vector<std::string> token_labels(const Tokenizer& tokenizer, std::span<const std::int32_t> tokens);

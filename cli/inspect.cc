@@ -179,20 +179,13 @@ Inspected inspect_text(const InspectOptions& options, const std::string& model, 
     result.kept = choose_kept_layers(loaded.model, corpus, config, progress);
   }
   if (!options.output.empty()) result.more = shown(options, loaded, corpus, result.heads.size(), progress);
+  if (result.kept) result.more["kept_layers"] = to_json(*result.kept);
   return result;
 }
 
 void print(const KeptLayers& kept) {
-  fmt::print("\nlayers to change, the best first       memory   perplexity\n");
-  const auto line = [](const std::string& what, std::int64_t bytes, double loss) {
-    fmt::print("{:<32}{:>10.2f} MB {:>12.3f}\n", what, static_cast<double>(bytes) / 1e6, std::exp(loss));
-  };
-  line("none", kept.bytes, kept.loss);
-  for (const LayerChange& change : kept.changes) {
-    line(change.window == 0 ? fmt::format("{} to softmax", change.layer)
-                            : fmt::format("{} to a window of {}", change.layer, change.window),
-         change.bytes, change.loss);
-  }
+  fmt::print("\n");
+  for (const Cells& line : kept_layers_table(kept)) fmt::print("{:<40}{:>12}{:>12}\n", line[0], line[1], line[2]);
 }
 
 void print(const Inspected& inspected) {

@@ -45,7 +45,7 @@ struct Candidate {
 class Chooser {
  public:
   Chooser(const Decoder& model, const Corpus& corpus, const KeptLayersConfig& config, Progress& progress)
-      : model_(model), corpus_(corpus), config_(config), progress_(progress) {}
+      : original_(model), model_(model), corpus_(corpus), config_(config), progress_(progress) {}
 
   KeptLayers choose() {
     kept_.bytes = context_bytes(model_, config_.budget.tokens);
@@ -56,6 +56,7 @@ class Chooser {
     for (int round = 0; round < config_.rounds; ++round) {
       if (!choose_round(round)) break;
     }
+    measure_uniform();
     return kept_;
   }
 
@@ -64,6 +65,27 @@ class Chooser {
     if (interrupted()) throw Interrupted{};
     Progress silent;
     return std::log(perplexity(model, corpus_, {config_.window, config_.tokens, 4}, silent).perplexity);
+  }
+
+  void measure_uniform() {
+    const auto count = std::ssize(kept_.changes), layers = original_.config().layers;
+    const bool all_softmax =
+        std::all_of(kept_.changes.begin(), kept_.changes.end(), [](const auto& c) { return c.window == 0; });
+    if (count == 0 || !all_softmax) return;
+    std::vector<UniformChoice> choices(2);
+    choices[0].name = "every n-th";
+    choices[1].name = "last";
+    for (std::int64_t i = 0; i < count; ++i) {
+      choices[0].layers.push_back((i + 1) * layers / count - 1);
+      choices[1].layers.push_back(layers - count + i);
+    }
+    for (UniformChoice& choice : choices) {
+      Decoder changed = original_;
+      for (const std::int64_t layer : choice.layers) change_layer(changed, layer, 0);
+      choice.loss = loss_of(changed);
+      choice.bytes = context_bytes(changed, config_.budget.tokens);
+      kept_.uniform.push_back(std::move(choice));
+    }
   }
 
   std::int64_t bytes_of(const Decoder& model, std::int64_t layer) const {
@@ -130,6 +152,7 @@ class Chooser {
     return true;
   }
 
+  const Decoder& original_;
   Decoder model_;  // a copy, changed on the way
   const Corpus& corpus_;
   const KeptLayersConfig& config_;
@@ -177,14 +200,22 @@ nlohmann::json to_json(const KeptLayers& kept) {
   for (const LayerChange& change : kept.changes) {
     changes.push_back({{"layer", change.layer}, {"window", change.window}, {"loss", change.loss}, {"bytes", change.bytes}});
   }
-  return {{"loss", kept.loss}, {"bytes", kept.bytes}, {"changes", changes}};
+  nlohmann::json uniform = nlohmann::json::array();
+  for (const UniformChoice& choice : kept.uniform) {
+    uniform.push_back({{"name", choice.name}, {"layers", choice.layers}, {"loss", choice.loss}, {"bytes", choice.bytes}});
+  }
+  return {{"loss", kept.loss}, {"bytes", kept.bytes}, {"changes", changes}, {"uniform", uniform}};
 }
 
 KeptLayers kept_layers(const nlohmann::json& json) try {
-  KeptLayers kept{json.at("loss").get<double>(), json.at("bytes").get<std::int64_t>(), {}};
+  KeptLayers kept{json.at("loss").get<double>(), json.at("bytes").get<std::int64_t>(), {}, {}};
   for (const nlohmann::json& change : json.at("changes")) {
     kept.changes.push_back({change.at("layer").get<std::int64_t>(), change.at("window").get<std::int64_t>(),
                             change.at("loss").get<double>(), change.at("bytes").get<std::int64_t>()});
+  }
+  for (const nlohmann::json& choice : json.at("uniform")) {
+    kept.uniform.push_back({choice.at("name").get<std::string>(), choice.at("layers").get<std::vector<std::int64_t>>(),
+                            choice.at("loss").get<double>(), choice.at("bytes").get<std::int64_t>()});
   }
   return kept;
 } catch (const nlohmann::json::exception& error) {

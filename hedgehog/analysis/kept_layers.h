@@ -35,10 +35,19 @@ struct LayerChange {
   std::int64_t bytes = 0;   // that it keeps then
 };
 
+/// As many layers put back to softmax without a measurement, for comparison.
+struct UniformChoice {
+  std::string name;  // "every n-th", "last"
+  std::vector<std::int64_t> layers;
+  double loss = 0;
+  std::int64_t bytes = 0;
+};
+
 struct KeptLayers {
   double loss = 0;  // of the model before the changes
   std::int64_t bytes = 0;
-  std::vector<LayerChange> changes;  // in the order in which they were chosen
+  std::vector<LayerChange> changes;    // in the order in which they were chosen
+  std::vector<UniformChoice> uniform;  // beside them all; none where a window is among them
 };
 nlohmann::json to_json(const KeptLayers& kept);
 /// Throws Error for JSON that to_json() did not write.

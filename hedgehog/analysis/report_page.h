@@ -11,7 +11,7 @@ namespace hedgehog {
 ///   "name", "heads" (of to_json(std::vector<HeadFidelity>); empty: it is only compared by the rest), "means";
 ///   optional: "summary" (lines, of in_words()), "maps" (of to_json(AttentionMaps)), "scores" (name: number), "samples"
 ///   ([{"prompt", "text"}]), "contexts"
-///   ([{"length", "tokens_per_second", "state_bytes"}]).
+///   ([{"length", "tokens_per_second", "state_bytes"}]), "kept_layers" (of to_json(KeptLayers)).
 /// Of several models the first is what the others are compared with. Numbers are rounded to four digits.
 std::string report_page(const nlohmann::json& report);
 

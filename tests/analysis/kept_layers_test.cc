@@ -102,6 +102,12 @@ TEST(KeptLayers, TheFirstIsTheOneThatLowersTheLossMost) {
     EXPECT_EQ(kept.changes[0].bytes, linear + kSoftmaxBytes);
     EXPECT_NEAR(kept.changes[0].loss, losses[better], 1e-9);
     EXPECT_LT(kept.changes[0].loss, kept.loss);
+    ASSERT_EQ(kept.uniform.size(), 2u);
+    for (const UniformChoice& choice : kept.uniform) {
+      EXPECT_EQ(choice.layers, std::vector<std::int64_t>{1}) << choice.name;
+      EXPECT_NEAR(choice.loss, losses[1], 1e-9);
+      EXPECT_EQ(choice.bytes, kept.changes[0].bytes);
+    }
     const auto kind = [&] { return model.layers()[static_cast<std::size_t>(better)].attention.config().kind; };
     EXPECT_EQ(kind(), AttentionKind::kLinear) << "the model is not changed";
     change_layers(model, kept);

@@ -2,6 +2,7 @@
 #include "hedgehog/base/atomic_file.h"
 #include "tests/cli/program.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -157,6 +158,8 @@ TEST_F(Report, LayersThatAreKeptFitTheMemoryThatWasNamed) {
   const std::int64_t layer = description["kept_layers"]["changes"][0]["layer"];
   EXPECT_EQ(description["layer_attention"][std::to_string(layer)]["kind"], "softmax");
   EXPECT_EQ(description["layer_attention"].size(), 1u);
+  EXPECT_EQ(data_of(output + "/report.html")["models"].back()["kept_layers"]["uniform"].size(), 2u);
+  EXPECT_NE(read_text_file(output + "/report.md").find(fmt::format("| + {} |", layer)), std::string::npos);
 
   // eval puts a layer back for the time of a measurement.
   expect_success(with({"--finetune", "none", "-o", all}));

@@ -221,6 +221,25 @@
       lines("memory", points("state_bytes", 1e-6), axis, {field: "y", title: "MB", scale: {type: "log"}}, names)]);
   }
 
+  function drawKept() {
+    const values = all.filter((model) => model.kept_layers).flatMap((model) => {
+      const kept = model.kept_layers, point = (what, series) => ({bytes, loss}) => ({MB: bytes / 1e6, perplexity: Math.exp(loss), what, series});
+      return [point("none", model.name)(kept), ...kept.changes.map((change) =>
+                point(change.window ? `a window of ${change.window} in layer ${change.layer}` : `+ layer ${change.layer}`, model.name)(change)),
+              ...kept.uniform.map((choice) => point(choice.layers.join(", "), `${model.name}: ${choice.name}`)(choice))];
+    });
+    return draw("kept-layers", {
+      data: {values}, width: "container", height: 240, autosize: {type: "fit", contains: "padding"},
+      mark: {type: "line", point: {size: 50}},
+      encoding: {
+        x: {field: "MB", type: "quantitative", title: "MB of keys, values and states"},
+        y: {field: "perplexity", type: "quantitative", scale: {zero: false}},
+        color: {field: "series", type: "nominal", title: null, sort: null},
+        tooltip: [{field: "series", title: "of"}, {field: "what", title: "layers"}, {field: "MB", format: ".4~g"}, {field: "perplexity", format: ".4~g"}],
+      },
+    });
+  }
+
   // Text -----------------------------------------------------------------------------------------------------------------------
 
   // A cause's heads, the worst first, each of which can be chosen.
@@ -333,6 +352,7 @@
   });
   byId("difference").parentElement.hidden = models.length < 2;
   byId("costs").hidden = !all.some((model) => (model.contexts ?? []).length > 0);
+  byId("kept").hidden = !all.some((model) => model.kept_layers);
   byId("samples").hidden = !all.some((model) => (model.samples ?? []).length > 0);
 
   writeVerdicts();
@@ -343,5 +363,6 @@
   Object.assign(state, {layer: worst.layer, head: worst.head});
   chooseMeasure(state.measure.name);
   choose({});
+  if (!byId("kept").hidden) inTurn(drawKept);
   if (!byId("costs").hidden) inTurn(drawCosts);
 })();
