@@ -20,7 +20,7 @@ def say_skipped(reason):
 
 try:
     from selenium import webdriver
-    from selenium.common.exceptions import SessionNotCreatedException
+    from selenium.common.exceptions import SessionNotCreatedException, TimeoutException
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import Select, WebDriverWait
@@ -52,8 +52,8 @@ class Page:
     def run(self, script, *arguments):
         return self.browser.execute_script(f"return {script}", *arguments)
 
-    def wait(self, condition):
-        WebDriverWait(self.browser, 60, 0.05).until(lambda _: self.run(condition), message=condition)
+    def wait(self, condition, seconds=60):
+        WebDriverWait(self.browser, seconds, 0.05).until(lambda _: self.run(condition), message=condition)
 
     def drawn(self):
         self.wait("document.body.dataset.drawn === 'yes'")
@@ -112,13 +112,15 @@ def check_heads(page):
 
 
 def check_hover(page, selector, words):
+    said = "(document.querySelector('#vg-tooltip-element.visible') || {}).innerText || ''"
     for down in [0.35, 0.45, 0.55, 0.65]:
         page.over(selector, 0.3, down).perform()
-        time.sleep(0.3)
-        text = page.run("(document.querySelector('#vg-tooltip-element.visible') || {}).innerText || ''")
-        if all(word in text for word in words):
+        try:
+            page.wait(f"{list(words)}.every((word) => ({said}).includes(word))", seconds=2)
             return
-    raise AssertionError(f"{selector} says '{text}' when hovered over")
+        except TimeoutException:
+            pass  # between two cells, or beside them
+    raise AssertionError(f"{selector} says '{page.run(said)}' when hovered over")
 
 
 def check(path, width, height, picture=None):
