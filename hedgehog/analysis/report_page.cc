@@ -9,11 +9,13 @@
 #include <utility>
 
 // The page's parts as bytes in the program. The build names the two folders.
+// NOLINTBEGIN(bugprone-macro-parentheses): `path` is a part of a string literal
 #define HEDGEHOG_EMBED(name, path)                                                                                     \
   asm(".pushsection .rodata\n.globl " #name "\n.globl " #name "_end\n.hidden " #name "\n.hidden " #name "_end\n" #name \
       ":\n"                                                                                                            \
       ".incbin \"" path "\"\n" #name "_end:\n.popsection\n");                                                          \
   extern "C" const char name[], name##_end[];
+// NOLINTEND(bugprone-macro-parentheses)
 
 HEDGEHOG_EMBED(hedgehog_page_html, HEDGEHOG_PAGE_DIRECTORY "/report.html")
 HEDGEHOG_EMBED(hedgehog_page_css, HEDGEHOG_PAGE_DIRECTORY "/report.css")

@@ -26,7 +26,7 @@
   ];
   const valueOf = (measure, head) => (measure.value ? measure.value(head) : head[measure.name]);
   const has = (x) => typeof x === "number" && Number.isFinite(x);
-  const digits = (x) => (has(x) ? (x !== 0 && Math.abs(x) < 1e-3 ? x.toExponential(1) : x.toPrecision(4).replace(/\.?0+$/, "")) : "–");
+  const digits = (x) => (has(x) ? (x !== 0 && Math.abs(x) < 1e-3 ? x.toExponential(1) : String(Number(x.toPrecision(4)))) : "–");
 
   const state = {measure: measures[0], model: 0, layer: 0, head: 0, difference: false};
   const headsOfModel = (i) => models[i].heads;
