@@ -81,6 +81,9 @@ def check_layout(page):
     for chart in ["#by-layer", "#heat-maps", "#curve", "#map-softmax", "#map-linear", "#entropy"]:
         width, height = (page.element(f"{chart} canvas").size[side] for side in ["width", "height"])
         assert width > 100 and height > 40, f"{chart} is {width}×{height}"
+    for canvas in page.browser.find_elements(By.CSS_SELECTOR, "#heat-maps canvas, #by-layer canvas, #curve canvas, #entropy canvas"):
+        place = page.run("arguments[0].closest('.chart').clientWidth", canvas)
+        assert canvas.size["width"] <= place + 1, f"a chart is {canvas.size['width']} wide, its place {place}"
 
 
 def check_heads(page):

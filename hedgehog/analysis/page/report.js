@@ -99,20 +99,22 @@
       const all = lists.flat().map((cell) => cell.value);
       return all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
     };
-    const place = byId("heat-maps");
-    fill(place, []);
+    // All places are there before the first is drawn, or its width would be another one.
+    const places = models.map(() => element("div", undefined, {class: "chart"}));
+    fill(byId("heat-maps"), models.map((model, i) => {
+      const figure = element("figure");
+      figure.append(element("figcaption", compared && i > 0 ? `${model.name} − ${models[0].name}` : model.name), places[i]);
+      return figure;
+    }));
     heatViews.length = 0;
-    for (const [i, model] of models.entries()) {
+    for (const i of models.keys()) {
       const isDifference = compared && i > 0, diverging = isDifference || measure.diverging;
       let domain = isDifference ? extent(data.slice(1)) : compared ? extent([data[0]]) : extent(data);
       if (diverging) {
         const most = Math.max(...domain.map(Math.abs), 1e-9);
         domain = [-most, most];
       }
-      const figure = element("figure");
-      figure.append(element("figcaption", isDifference ? `${model.name} − ${models[0].name}` : model.name), element("div", undefined, {class: "chart"}));
-      place.append(figure);
-      const view = await draw(figure.lastChild, {
+      const view = await draw(places[i], {
         data: {values: data[i]}, width: "container", height: 13 * numbers("layer").length, autosize: {type: "fit-x", contains: "padding"},
         params: [{name: "chosenLayer", value: state.layer}, {name: "chosenHead", value: state.head}],
         encoding: {x: {field: "head", type: "ordinal", title: "head", axis: {labelAngle: 0}}, y: {field: "layer", type: "ordinal", title: "layer"}},
