@@ -193,6 +193,25 @@ void open_text(const ConversionOptions& options, ConversionJob& job, Progress& p
   job.perplexity.window = std::min(job.perplexity.window, there);
 }
 
+void keep_softmax(const ConversionOptions& options, ConversionConfig& config) {
+  const std::string automatic = "auto";
+  if (options.keep_softmax.size() == 1 && options.keep_softmax[0].starts_with(automatic)) {
+    const std::string rest = options.keep_softmax[0].substr(automatic.size());
+    config.keep_budget = rest.starts_with(':') ? rest.substr(1) : rest + options.memory;
+    memory_budget(config.keep_budget);
+    return;
+  }
+  if (!options.memory.empty()) throw CLI::ValidationError("--memory", "goes with --keep-softmax auto");
+  for (const std::string& text : options.keep_softmax) {
+    if (std::int64_t layer = 0; CLI::detail::lexical_cast(text, layer)) {
+      config.keep_softmax.push_back(layer);
+    } else {
+      throw CLI::ValidationError("--keep-softmax", "expected numbers of layers, or auto:MEMORY, found '" + text + "'");
+    }
+  }
+  std::sort(config.keep_softmax.begin(), config.keep_softmax.end());
+}
+
 }  // namespace
 
 ConversionOptions::ConversionOptions() {
@@ -220,29 +239,6 @@ void add_conversion_options(CLI::App& verb, ConversionOptions& options) {
   add_finetuning_options(verb, options);
   add_common_options(verb, options.common);
 }
-
-namespace {
-
-void keep_softmax(const ConversionOptions& options, ConversionConfig& config) {
-  const std::string automatic = "auto";
-  if (options.keep_softmax.size() == 1 && options.keep_softmax[0].starts_with(automatic)) {
-    const std::string rest = options.keep_softmax[0].substr(automatic.size());
-    config.keep_budget = rest.starts_with(':') ? rest.substr(1) : rest + options.memory;
-    memory_budget(config.keep_budget);
-    return;
-  }
-  if (!options.memory.empty()) throw CLI::ValidationError("--memory", "goes with --keep-softmax auto");
-  for (const std::string& text : options.keep_softmax) {
-    if (std::int64_t layer = 0; CLI::detail::lexical_cast(text, layer)) {
-      config.keep_softmax.push_back(layer);
-    } else {
-      throw CLI::ValidationError("--keep-softmax", "expected numbers of layers, or auto:MEMORY, found '" + text + "'");
-    }
-  }
-  std::sort(config.keep_softmax.begin(), config.keep_softmax.end());
-}
-
-}  // namespace
 
 ConversionConfig conversion_config(const ConversionOptions& options) {
   const bool self = std::find(options.data.begin(), options.data.end(), "self") != options.data.end();

@@ -113,10 +113,6 @@ void evaluate(const ConversionOptions& options, const ConversionConfig& config, 
                                          std::min(kInspectedLength, std::ssize(text)), job.evaluation.description);
 }
 
-bool finetunes(const ConversionConfig& config) {
-  return config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0;
-}
-
 /// --keep-softmax auto: chosen on the training text when the maps are distilled; a resumed run finds what was chosen.
 void keep_layers(const ConversionOptions& options, const ConversionConfig& config, ConversionJob& job, Progress& progress) {
   const fs::path file = options.output / kKeptLayersFile;

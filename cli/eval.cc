@@ -100,7 +100,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 // A classifier on its task, and a converted one's heads beside softmax's.
 void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::chrono::steady_clock::time_point start) {
-  check(!options.controls && options.teacher.empty(), "--controls, --teacher: of language models only");
+  check(!options.controls && options.teacher.empty() && options.keep_softmax.empty(),
+        "--controls, --teacher, --keep-softmax: of language models only");
   const std::unique_ptr<Progress> progress = make_progress();
   TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
   const nlohmann::json fields = score_task(job, kExampleBatch, kFidelityExamples, *progress);

@@ -55,8 +55,7 @@ void run_finetune(const ConversionOptions& options) {
   ConversionConfig config = conversion_config(options);
   check(config.keep_budget.empty(), "--keep-softmax auto: of 'hedgehog convert' only");
   config.distillation.clear();
-  check(config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0,
-        "nothing to finetune on: give --finetune-tokens, and --finetune lora or full");
+  check(finetunes(config), "nothing to finetune on: give --finetune-tokens, and --finetune lora or full");
   ConversionJob job = open_job(options, *progress);
   install_attention(options, config, job, *progress);
   Decoder& model = job.loaded.model;

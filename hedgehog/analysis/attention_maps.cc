@@ -1,5 +1,6 @@
 #include "hedgehog/analysis/attention_maps.h"
 
+#include "hedgehog/analysis/layer_fidelity.h"
 #include "hedgehog/attention/attention_weights.h"
 #include "hedgehog/base/error.h"
 
@@ -41,12 +42,11 @@ std::vector<double> entropies(const at::Tensor& weights) {
 /// Appends a layer's heads, of a batch's first sequence.
 void add_layer(AttentionMaps& maps, std::int64_t layer, const Attention& attention, std::int64_t softmax_window,
                const AttentionInput& input) {
-  AttentionConfig config;
-  config.causal = maps.causal = attention.config().causal;
-  config.window = softmax_window;
+  maps.causal = attention.config().causal;
   std::vector<std::int64_t> rows(static_cast<std::size_t>(std::min(maps.tokens, input.q.size(2))));
   std::iota(rows.begin(), rows.end(), 0);
-  const at::Tensor softmax = operator_weights(attention.with_config(config).operator_input(input), rows).weights;
+  const at::Tensor softmax =
+      operator_weights(attention.with_config(softmax_like(attention, softmax_window)).operator_input(input), rows).weights;
   const at::Tensor linear = operator_weights(attention.operator_input(input), rows).weights;
   for (std::int64_t head = 0; head < softmax.size(1); ++head) {
     const at::Tensor p = softmax[0][head], a = linear[0][head];

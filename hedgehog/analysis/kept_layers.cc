@@ -1,5 +1,6 @@
 #include "hedgehog/analysis/kept_layers.h"
 
+#include "hedgehog/analysis/layer_fidelity.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
 #include "hedgehog/evaluation/perplexity.h"
@@ -236,8 +237,7 @@ void change_layer(Decoder& model, std::int64_t layer, std::int64_t window) {
   Attention& attention = model.layers()[static_cast<std::size_t>(layer)].attention;
   AttentionConfig config = attention.config();
   if (window == 0) {
-    config = {};
-    config.window = softmax_window(model.config(), layer);
+    config = softmax_like(attention, softmax_window(model.config(), layer));
   } else {
     config.window = window;
   }

@@ -41,13 +41,6 @@ std::pair<std::int64_t, std::int64_t> seen_keys(const AttentionInput& input, boo
   return {first, input.key_count.defined() ? input.key_count[batch].item<std::int64_t>() : length};
 }
 
-AttentionConfig softmax_like(const Attention& attention, std::int64_t window) {
-  AttentionConfig config;
-  config.causal = attention.config().causal;
-  config.window = window;
-  return config;
-}
-
 /// exp(entropy of σ / Σσ) of the matrices [..., F, D]; 0 of a matrix of zeros.
 at::Tensor effective_rank(const at::Tensor& matrices) {
   const at::Tensor values = at::linalg_svdvals(matrices), sum = values.sum(-1, true);
@@ -56,6 +49,13 @@ at::Tensor effective_rank(const at::Tensor& matrices) {
 }
 
 }  // namespace
+
+AttentionConfig softmax_like(const Attention& attention, std::int64_t window) {
+  AttentionConfig config;
+  config.causal = attention.config().causal;
+  config.window = window;
+  return config;
+}
 
 LayerFidelity::LayerFidelity(std::int64_t layer, const Attention& attention, std::int64_t softmax_window)
     : layer_(layer), attention_(attention), softmax_(attention.with_config(softmax_like(attention, softmax_window))) {}

@@ -9,6 +9,9 @@
 
 namespace hedgehog {
 
+/// Softmax as it stood in the place of `attention`. `window`: as many last keys it sees (Mistral), 0: all.
+AttentionConfig softmax_like(const Attention& attention, std::int64_t window);
+
 class LayerFidelity {
  public:
   /// `attention` must outlive it. `softmax_window`: as many last keys softmax sees (Mistral), 0: all.

@@ -7,6 +7,10 @@
 
 namespace hedgehog {
 
+bool finetunes(const ConversionConfig& config) {
+  return config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0;
+}
+
 nlohmann::json to_json(const ConversionConfig& config) {
   nlohmann::json phases = nlohmann::json::array();
   for (const DistillationConfig& phase : config.distillation) {
@@ -17,7 +21,7 @@ nlohmann::json to_json(const ConversionConfig& config) {
                          {"distillation", phases},
                          {"seed", config.seed}};
   if (!config.keep_budget.empty()) json["keep_budget"] = config.keep_budget;
-  if (config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0) {
+  if (finetunes(config)) {
     json["finetuning"] = to_json(config.finetuning);
   }
   return json;
@@ -37,7 +41,7 @@ std::vector<StageMaker> conversion_stages(Decoder& model, const Corpus& corpus, 
       return std::make_unique<DistillationStage>(model, corpus, phase, fmt::format("distillation {}", i + 1), seed);
     });
   }
-  if (config.finetuning.kind != FinetuningKind::kNone && config.finetuning.tokens > 0) {
+  if (finetunes(config)) {
     check_stage(config.finetuning);
     check_finetuning(config.finetuning, model);
     stages.push_back([&model, &corpus, teacher, finetuning = config.finetuning, seed = config.seed * 16 + 15] {

@@ -23,6 +23,9 @@ struct ConversionConfig {
 };
 nlohmann::json to_json(const ConversionConfig& config);
 
+/// Whether a finetuning follows the distillation.
+bool finetunes(const ConversionConfig& config);
+
 /// The stages for a model that has its attention installed already. `model` and `corpus` must outlive them. May be empty.
 /// `teacher` as in FinetuningStage. Throws Error for what any of the stages could not begin with.
 std::vector<StageMaker> conversion_stages(Decoder& model, const Corpus& corpus, const ConversionConfig& config,
