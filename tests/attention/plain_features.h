@@ -18,6 +18,17 @@ inline at::Tensor plain_features(const std::string& name, const at::Tensor& x, c
   if (name == "hedgehog-joint") return at::cat({2 * u, -2 * u}, -1).softmax(-1);
   if (name == "hedgehog-exp") return at::cat({u.exp(), (-u).exp()}, -1);
   if (name == "t2r" || name == "relu") return u.clamp_min(0);
+  if (name.starts_with("pair-")) {
+    const auto pair = at::cat({u, -u}, -1);
+    if (name == "pair-relu") return pair.clamp_min(0);
+    if (name == "pair-relu2") return pair.clamp_min(0).square();
+    if (name == "pair-gelu") return pair * (1 + at::erf(pair / std::sqrt(2.0))) / 2;
+    if (name == "pair-silu") return pair / (1 + (-pair).exp());
+    if (name == "pair-softplus") return (1 + pair.exp()).log();
+    if (name == "pair-sigmoid") return 1 / (1 + (-pair).exp());
+    if (name == "pair-elu") return at::where(pair.gt(0), pair + 1, pair.clamp_max(0).exp());
+  }
+  if (name == "cosh") return (u.exp() + (-u).exp()) / 2;
   if (name == "elu") return at::where(u.gt(0), u + 1, u.clamp_max(0).exp());
   if (name == "identity") return u;
   if (name == "exp-1") return u.exp();

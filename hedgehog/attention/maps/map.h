@@ -52,6 +52,15 @@ Features exp_pair(const MapRows& rows);       // [exp(u), exp(−u)]
 Features relu(const MapRows& rows);          // relu(u): Transformer-to-RNN (arXiv 2103.13076) with weights, ReLU without
 Features one_plus_elu(const MapRows& rows);  // 1 + elu(x) (arXiv 2006.16236)
 Features identity(const MapRows& rows);      // x
+// pairs.cc: activations of u and −u in exp's place, to be compared with it
+Features relu_pair(const MapRows& rows);          // [relu(u), relu(−u)]
+Features squared_relu_pair(const MapRows& rows);  // their squares
+Features gelu_pair(const MapRows& rows);          // gelu and silu fall a little below 0
+Features silu_pair(const MapRows& rows);
+Features softplus_pair(const MapRows& rows);
+Features sigmoid_pair(const MapRows& rows);
+Features one_plus_elu_pair(const MapRows& rows);
+Features cosh(const MapRows& rows);  // cosh(u)
 // exponential.cc
 Features exponential(const MapRows& rows);  // exp(t x)
 // performer.cc
