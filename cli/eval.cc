@@ -4,6 +4,8 @@
 #include "cli/model_data.h"
 #include "cli/summary_task.h"
 #include "cli/task_model.h"
+#include "hedgehog/analysis/altered_maps.h"
+#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/evaluation/perplexity.h"
@@ -16,6 +18,7 @@ namespace {
 
 constexpr std::size_t kShown = 5;                                   // summaries that --json shows
 constexpr std::int64_t kExampleBatch = 32, kFidelityExamples = 64;  // of a classifier's task
+constexpr std::int64_t kFidelityLength = 256;                       // of a text's windows
 
 struct EvalOptions {
   CommonOptions common;
@@ -24,6 +27,8 @@ struct EvalOptions {
   SummaryTask task;
   PerplexityConfig perplexity;
   std::vector<std::int64_t> keep_softmax;
+  std::string altered;                // maps, see analysis/altered_maps.h; empty: as they are
+  std::int64_t fidelity_windows = 0;  // of a language model's data
   bool controls = false, no_teacher = false;
 };
 
@@ -55,6 +60,13 @@ void print_table(const Perplexity& result, const std::optional<Controls>& contro
     fmt::print("{:<36}{:>12.4f}\n", "perplexity, window removed", controls->window_removed);
     fmt::print("{:<36}{:>12.4f}\n", "perplexity, no attention", controls->no_attention);
   }
+}
+
+void print_fidelity(const HeadFidelity& heads) {
+  fmt::print("{:<36}{:>12.4f}\n", "heads: KL(softmax || linear), nats", heads.kl);
+  fmt::print("{:<36}{:>12.4f}\n", "heads: entropy of softmax, nats", heads.entropy_softmax);
+  fmt::print("{:<36}{:>12.4f}\n", "heads: entropy, nats", heads.entropy_linear);
+  fmt::print("{:<36}{:>12.4f}\n", "heads: monotonicity", heads.monotonicity);
 }
 
 void print_summaries(const SummaryScore& score) {
@@ -94,16 +106,26 @@ SummaryExamples task_examples(const EvalOptions& options, const Tokenizer& token
   return read_summary_task(options.task, options.data.front(), "test", tokenizer, options.task.examples, 0);
 }
 
+/// --alter-maps, with the seed of --seed and another one for each layer.
+void alter(const EvalOptions& options, const std::vector<Attention*>& attentions) {
+  if (options.altered.empty()) return;
+  const MapAlteration alteration = map_alteration(options.altered);
+  for (std::size_t layer = 0; layer < attentions.size(); ++layer) {
+    alter_maps(*attentions[layer], alteration, options.common.seed * attentions.size() + layer);
+  }
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 // A classifier on its task, and a converted one's heads beside softmax's.
 void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::chrono::steady_clock::time_point start) {
-  check(!options.controls && options.teacher.empty() && options.keep_softmax.empty(),
-        "--controls, --teacher, --keep-softmax: of language models only");
+  check(!options.controls && options.teacher.empty() && options.keep_softmax.empty() && options.fidelity_windows == 0,
+        "--controls, --teacher, --keep-softmax, --fidelity-windows: of language models only");
   const std::unique_ptr<Progress> progress = make_progress();
   TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
+  alter(options, job.model->attentions());
   const nlohmann::json fields = score_task(job, kExampleBatch, kFidelityExamples, *progress);
   if (options.common.json) return print_json("eval", options.model, options.common, seconds_since(start), fields);
   print_task_score(fields);
@@ -123,6 +145,7 @@ void run_eval(EvalOptions options) {
   check(!options.data.empty(), "--data: which text should {} be measured on?", options.model);
   LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
   for (const std::int64_t layer : options.keep_softmax) change_layer(loaded.model, layer, 0);
+  alter(options, attentions_of(loaded.model));
   check(!options.controls || has_linear_part(loaded.model),
         "--controls: {} has softmax attention only; there is no part to leave out", options.model);
   SummaryExamples task;
@@ -144,8 +167,13 @@ void run_eval(EvalOptions options) {
   if (options.task.given()) {
     summaries = summary_score(loaded.model, *tokenizer, task.examples, options.task.lengths().summary, *progress);
   }
+  std::optional<HeadFidelity> heads;
+  if (options.fidelity_windows > 0) {
+    heads = mean_over_heads(fidelity(loaded.model, corpus, options.fidelity_windows, kFidelityLength, *progress));
+  }
   if (!options.common.json) {
     print_table(result, removed);
+    if (heads) print_fidelity(*heads);
     if (summaries) print_summaries(*summaries);
     return;
   }
@@ -164,6 +192,7 @@ void run_eval(EvalOptions options) {
                           {"window_removed", removed->window_removed},
                           {"no_attention", removed->no_attention}};
   }
+  if (heads) fields["fidelity"] = to_json(*heads);
   if (summaries) fields.update(to_json(*summaries, task.examples));
   print_json("eval", options.model, options.common, seconds_since(start), fields);
 }
@@ -190,6 +219,13 @@ void add_eval(CLI::App& program) {
   verb->add_option("--keep-softmax", options->keep_softmax, "layers that are put back to softmax for this, such as 1,2")
       ->delimiter(',')
       ->type_name("N,...");
+  verb->add_option("--alter-maps", options->altered,
+                   "make the maps worse for this: temperature=X, flattened=SHARE, permuted=SHARE, noise=X, joined by commas")
+      ->type_name("NAME=X,...");
+  verb->add_option("--fidelity-windows", options->fidelity_windows,
+                   "also compare each head with softmax, on so many windows of 256 tokens; of a classifier that is done anyway")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   verb->add_flag("--controls", options->controls, "also without the linear part, without the window, without attention");
   CLI::Option* none = verb->add_flag("--no-teacher", options->no_teacher, "don't compare with the softmax model");
   verb->add_option("--teacher", options->teacher, "the softmax model to compare with; the model's base by default")

@@ -20,6 +20,12 @@ bool has_full_weights(const LoadedModel& loaded) {
   return loaded.hedgehog.is_object() && loaded.hedgehog.value("full_weights", false);
 }
 
+std::vector<Attention*> attentions_of(Decoder& model) {
+  std::vector<Attention*> attentions;
+  for (DecoderLayer& layer : model.layers()) attentions.push_back(&layer.attention);
+  return attentions;
+}
+
 bool has_linear_part(const Decoder& model) {
   return std::any_of(model.layers().begin(), model.layers().end(),
                      [](const DecoderLayer& layer) { return layer.attention.config().kind != AttentionKind::kSoftmax; });

@@ -19,6 +19,9 @@ bool is_export(const LoadedModel& loaded);
 /// Whether it is an adapter that replaces all of its base's weights.
 bool has_full_weights(const LoadedModel& loaded);
 
+/// One a layer.
+std::vector<Attention*> attentions_of(Decoder& model);
+
 /// Whether any layer's attention is not softmax: a converted model.
 bool has_linear_part(const Decoder& model);
 
