@@ -1,6 +1,7 @@
 #include "cli/conversion_options.h"
 
 #include "cli/model_data.h"
+#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/attention/feature_map.h"
 #include "hedgehog/base/error.h"
@@ -18,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kMost = std::int64_t{1} << 40;
+constexpr std::int64_t kMatchedRows = 4, kMatchedLength = 256;  // of the training text, on which heads are matched
 
 CLI::Option* add_count(CLI::App& verb, const std::string& flag, std::int64_t& value, std::int64_t least,
                        const std::string& help, const std::string& group, std::int64_t most = kMost) {
@@ -70,6 +72,7 @@ void add_attention_options(CLI::App& verb, ConversionOptions& options) {
       ->type_name("N,...")
       ->group(group);
   verb.add_option("--memory", options.memory, "with --keep-softmax auto: the memory")->type_name("BYTES@TOKENS")->group(group);
+  add_maps_source(verb, options.maps, group);
 }
 
 void add_distillation_options(CLI::App& verb, const std::string& prefix, DistillationConfig& config, std::string& schedule,
@@ -285,15 +288,27 @@ TrainingRun training_run(const ConversionOptions& options, const ConversionConfi
   run.identity = run_identity(config, job.training, job.base_sha256, job.loaded.model);
   const fs::path adapter = fs::path(options.model) / "adapter.safetensors";
   if (fs::exists(adapter)) run.identity["adapter"] = sha256_of_file(adapter);
+  if (options.maps.given()) run.identity["maps_from"] = to_json(options.maps);
   run.resume = options.resume;
   run.save_every = options.save_every;
   run.save_minutes = options.save_minutes;
   return run;
 }
 
-nlohmann::json describe(const ConversionConfig& config, const ConversionJob& job, const nlohmann::json& stages) {
+void take_maps(const ConversionOptions& options, ConversionJob& job, Progress& progress) {
+  take_maps(options.maps, attentions_of(job.loaded.model), [&] {
+    Corpus text = job.training;
+    text.scored.clear();
+    return fidelity(job.loaded.model, text, kMatchedRows, std::min(kMatchedLength, std::ssize(text.tokens)), progress);
+  });
+}
+
+nlohmann::json describe(const ConversionOptions& options, const ConversionConfig& config, const ConversionJob& job,
+                        const nlohmann::json& stages) {
+  nlohmann::json recipe = to_json(config);
+  if (options.maps.given()) recipe["maps_from"] = to_json(options.maps);
   return {{"base", {{"path", job.loaded.checkpoint.path.string()}, {"sha256", job.base_sha256}}},
-          {"recipe", to_json(config)},
+          {"recipe", recipe},
           {"data",
            {{"training", {{"description", job.training.description}, {"sha256", job.training.sha256}}},
             {"evaluation", {{"description", job.evaluation.description}, {"sha256", job.evaluation.sha256}}}}},

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/command.h"
+#include "cli/maps_source.h"
 #include "cli/summary_task.h"
 #include "hedgehog/data/corpus.h"
 #include "hedgehog/evaluation/perplexity.h"
@@ -41,6 +42,7 @@ struct ConversionOptions {
   AttentionConfig attention_config;
   std::vector<std::string> keep_softmax;  // layers, or "auto" or "auto:MEMORY" alone
   std::string memory;
+  MapsSource maps;
   DistillationConfig distillation, distillation2;
   std::string distillation_schedule = "one-cycle", distillation2_schedule = "one-cycle";
   FinetuningConfig finetuning;
@@ -75,8 +77,12 @@ ConversionJob open_job(const ConversionOptions& options, Progress& progress);
 TrainingRun training_run(const ConversionOptions& options, const ConversionConfig& config, const ConversionJob& job,
                          const std::filesystem::path& directory);
 
+/// --maps-from, for a model whose attention is installed; heads are measured on the training text.
+void take_maps(const ConversionOptions& options, ConversionJob& job, Progress& progress);
+
 /// hedgehog.json's account of where the result comes from; metrics are added by the verb.
-nlohmann::json describe(const ConversionConfig& config, const ConversionJob& job, const nlohmann::json& stages);
+nlohmann::json describe(const ConversionOptions& options, const ConversionConfig& config, const ConversionJob& job,
+                        const nlohmann::json& stages);
 
 /// For a model that is converted: `config` gets the attention that it has. Throws Error if another kind was asked for.
 void keep_attention(const ConversionOptions& options, ConversionConfig& config, const ConversionJob& job);

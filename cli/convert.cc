@@ -37,7 +37,7 @@ ReportRow run_baseline(const ConversionOptions& options, const ConversionConfig&
   Decoder model = softmax_model(job, config);
   const TrainingRun training = training_run(options, baseline, job, directory);
   const nlohmann::json stages = run_stages(conversion_stages(model, job.training, baseline), training, progress);
-  nlohmann::json description = describe(baseline, job, stages);
+  nlohmann::json description = describe(options, baseline, job, stages);
   write_adapter(directory, model, full_weights(job, baseline), description);
   const Decoder finetuned = load_model(directory, model.dtype()).model;
   const Perplexity result = perplexity(finetuned, job.evaluation, job.perplexity, progress, &softmax);
@@ -155,6 +155,7 @@ void run_convert(const ConversionOptions& options) {
   check(!is_adapter(job), "{}: is an adapter; 'hedgehog export' makes a model of it, which can be converted", options.model);
   Decoder& model = job.loaded.model;
   model.set_attention(config.attention, config.keep_softmax);
+  take_maps(options, job, *progress);
 
   TrainingRun training = training_run(options, config, job, options.output);
   training.measure = [&] { return stage_of("", model, job, *progress); };
@@ -170,7 +171,7 @@ void run_convert(const ConversionOptions& options) {
     report.fidelity.models.push_back(std::move(stage["measured"]));
     stage.erase("measured");
   }
-  report.description = describe(config, job, stages);
+  report.description = describe(options, config, job, stages);
   if (!config.keep_budget.empty()) {
     report.description["kept_layers"] = read_json_object((options.output / kKeptLayersFile).string(), kMostKeptLayers);
   }

@@ -20,7 +20,8 @@ void run_distill(const ConversionOptions& options) {
   check(config.keep_budget.empty(), "--keep-softmax auto: of 'hedgehog convert' only");
   config.finetuning.kind = FinetuningKind::kNone;
   check(config.attention.kind != AttentionKind::kSoftmax, "--attention softmax: nothing to distil; choose linear or hybrid");
-  check(config.distillation[0].tokens + config.distillation[1].tokens > 0, "nothing to distil on: give --distill-tokens");
+  check(config.distillation[0].tokens + config.distillation[1].tokens > 0 || options.maps.given(),
+        "nothing to distil on: give --distill-tokens, or --maps-from a model that is distilled");
   ConversionJob job = open_job(options, *progress);
   Decoder& model = job.loaded.model;
   check(job.converted || !is_adapter(job),
@@ -30,6 +31,7 @@ void run_distill(const ConversionOptions& options) {
   } else {
     model.set_attention(config.attention, config.keep_softmax);
   }
+  take_maps(options, job, *progress);
 
   const std::int64_t length = std::min(config.distillation[0].length, std::ssize(job.evaluation.tokens));
   const std::int64_t rows = std::max<std::int64_t>(4096 / length, 1);
@@ -40,7 +42,7 @@ void run_distill(const ConversionOptions& options) {
   const TrainingRun training = training_run(options, config, job, options.output);
   const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config), training, *progress);
   const Attention::DistillationLoss after = held_out();
-  nlohmann::json description = describe(config, job, stages);
+  nlohmann::json description = describe(options, config, job, stages);
   const nlohmann::json measured = {{"length", length}, {"before", to_json(before)}, {"after", to_json(after)}};
   description["metrics"] = {{"distillation", measured}};
   write_adapter(options.output, model, full_weights(job, config), description);

@@ -58,6 +58,7 @@ void run_finetune(const ConversionOptions& options) {
   check(finetunes(config), "nothing to finetune on: give --finetune-tokens, and --finetune lora or full");
   ConversionJob job = open_job(options, *progress);
   install_attention(options, config, job, *progress);
+  take_maps(options, job, *progress);
   Decoder& model = job.loaded.model;
   keep_lora(options, config.finetuning, model.layers().front());
   const std::optional<Decoder> softmax = reference(job, config, *progress);
@@ -65,7 +66,7 @@ void run_finetune(const ConversionOptions& options) {
   const Perplexity before = perplexity(model, job.evaluation, job.perplexity, *progress, teacher);
   const TrainingRun training = training_run(options, config, job, options.output);
   const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config, softmax), training, *progress);
-  nlohmann::json description = describe(config, job, stages);
+  nlohmann::json description = describe(options, config, job, stages);
   write_adapter(options.output, model, full_weights(job, config), description);
   const Decoder finetuned = load_model(options.output, model.dtype()).model;  // as every other verb will load it
   const Perplexity after = perplexity(finetuned, job.evaluation, job.perplexity, *progress, teacher);

@@ -1,8 +1,10 @@
 // hedgehog train MODEL --task NAME -o DIR: a classifier on labelled examples. From scratch (MODEL is a config.json), finetuned,
 // or converted on the way: attention swapped, distilled on the task's own examples, finetuned.
 #include "cli/command.h"
+#include "cli/maps_source.h"
 #include "cli/task_model.h"
 #include "cli/train_language.h"
+#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/data/tasks.h"
 #include "hedgehog/models/adapter.h"
@@ -20,6 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::int64_t kMatchedExamples = 64, kMatchedBatch = 16;  // on which heads are matched with those of --maps-from
+
 struct TrainOptions {
   CommonOptions common;
   std::string model;
@@ -29,6 +33,7 @@ struct TrainOptions {
   std::string attention;  // empty: what the model has
   AttentionConfig attention_config;
   std::vector<std::int64_t> keep_softmax;
+  MapsSource maps;
   double distillation_epochs = 0;
   DistillationConfig distillation;
   ClassificationConfig training;
@@ -62,6 +67,7 @@ nlohmann::json recipe_of(const TrainOptions& options, const TaskModel& job) {
                            {"attention", to_json(job.model->attentions().front()->config())},
                            {"keep_softmax", options.keep_softmax},
                            {"seed", options.common.seed}};
+  if (options.maps.given()) recipe["maps_from"] = to_json(options.maps);
   if (options.distillation_epochs > 0) {
     recipe["distillation"] = to_json(options.distillation);
     recipe["distillation"]["epochs"] = options.distillation_epochs;
@@ -73,6 +79,7 @@ nlohmann::json recipe_of(const TrainOptions& options, const TaskModel& job) {
 void train_language(const TrainOptions& options) {
   check(options.training.teacher_factor == 0 && options.training.hidden_factor == 0,
         "--teacher-logits and --match-hidden are for a task (--task); 'hedgehog convert' has both for language models");
+  check(!options.maps.given(), "--maps-from is for a task (--task); 'hedgehog convert' has it for language models");
   LanguageOptions language = options.language;
   FinetuningConfig& train = language.training;
   train.batch = options.training.batch;
@@ -99,6 +106,10 @@ void run_train(TrainOptions options) {
   if (options.task.name.empty()) return train_language(options);
   TaskModel job = open_task_model(options.model, options.task, options.common.seed, /*new_classifier=*/true);
   if (!options.attention.empty()) job.model->set_attention(options.attention_config, options.keep_softmax);
+  take_maps(options.maps, job.model->attentions(), [&] {
+    const Examples& examples = *job.task.training;
+    return fidelity(*job.model, examples, std::min(kMatchedExamples, examples.size()), kMatchedBatch, *progress);
+  });
   nlohmann::json identity = {{"recipe", recipe_of(options, job)}, {"examples", job.task.training->sha256()}};
   if (job.checkpoint) identity["base"] = checkpoint_sha256(job.checkpoint->path);
   const TrainingRun run{options.output, identity, options.resume, 0, options.save_minutes};
@@ -160,6 +171,7 @@ void add_train(CLI::App& program) {
   count("--map-dim", config.feature_dim, "rows of the map's matrix, 0 for the head's dimension", attention);
   count("--window", config.window, "last keys that a hybrid attends to exactly", attention);
   verb->add_option("--keep-softmax", options->keep_softmax, "layers that keep softmax")->delimiter(',')->group(attention);
+  add_maps_source(*verb, options->maps, attention);
 
   const std::string distillation = "Distillation";
   DistillationConfig& distil = options->distillation;
