@@ -6,7 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-import learning_curves
+import correlation_page
+import plots
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs/results"
@@ -28,10 +29,14 @@ def written(pair, factor=1, digits=2):
 
 
 def pick(result, path):
+    """What stands under the keys of "a.b.0"; None where one of them is missing."""
     for key in path.split("."):
-        if not isinstance(result, dict) or key not in result:
+        if isinstance(result, list) and key.isdigit() and int(key) < len(result):
+            result = result[int(key)]
+        elif isinstance(result, dict) and key in result:
+            result = result[key]
+        else:
             return None
-        result = result[key]
     return result
 
 
@@ -43,13 +48,27 @@ def seconds_of(result):
 
 def curve_points(log, curve):
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    return learning_curves.smoothed([(line[curve["x"]], line[curve["y"]]) for line in lines if line.get("stage") == curve["stage"]])
+    return plots.smoothed([(line[curve["x"]], line[curve["y"]]) for line in lines if line.get("stage") == curve["stage"]])
+
+
+def points_of_cases(recipe, result):
+    """{case: {name: value}} of the recipe's [points]: those that are there."""
+    found = {}
+    for case in recipe.get("eval", {}).get("case", []) if "points" in recipe else []:
+        values = {name: pick(result.get(case["name"], {}), path) for name, path in recipe["points"].items()}
+        if values := {name: value for name, value in values.items() if value is not None}:
+            found[case["name"]] = values
+    return found
 
 
 def record(recipe, task, run, seed, result, log):
     """What pages need of a run: the measured values that the recipe names, its time and circumstances, its learning curve."""
     kept = {"seconds": seconds_of(result), "run": result["run"]}
-    for path in (recipe["metric"], recipe.get("interval"), *recipe.get("columns", {}).values()):
+    if "failed" in result:
+        kept["failed"] = result["failed"]
+    if points := points_of_cases(recipe, result):
+        kept["points"] = points
+    for path in (recipe.get("metric"), recipe.get("interval"), *recipe.get("columns", {}).values()):
         if path and (value := pick(result, path)) is not None:
             *parents, last = path.split(".")
             place = kept
@@ -70,20 +89,24 @@ def draw_curves(recipe, name, task, records):
             curves.setdefault(record["run"], record["curve"])
     if not curves:
         return []
-    if not learning_curves.available():
+    if not plots.available():
         print("experiment: no curves are drawn: scripts/setup plots", file=sys.stderr)
         return []
     curve = recipe["curve"]
     file = f"{name}-{task}.svg"
-    learning_curves.draw(PAGES / file, curves, curve["x"], curve["label"])
+    plots.draw_lines(PAGES / file, curves, curve["x"], curve["label"])
     return [f"![{curve['label']} against {curve['x']}]({file})", ""]
 
 
 def cases_of(recipe, task, results):
     """One a run: its mean, how it stands to the reference and between it and the gap's other end, in the recipe's order."""
     metric, reference, gap = recipe["metric"], recipe.get("reference"), recipe.get("gap")
-    means = {run: statistics.fmean(pick(result, metric) for result in found) for run, found in results.items()}
+    values = {run: [value for result in found if (value := pick(result, metric)) is not None] for run, found in results.items()}
+    means = {run: statistics.fmean(found) for run, found in values.items() if found}
     for run, found in results.items():
+        if run not in means:
+            continue
+        found = [result for result in found if pick(result, metric) is not None]
         mean, half = interval([pick(result, metric) for result in found])
         case = {"task": task, "run": run, "metric": metric, "mean": mean, "half_interval": half, "seeds": len(found)}
         if half is None and "interval" in recipe:
@@ -99,11 +122,11 @@ def task_lines(recipe, task, cases, results):
     reference, gap, columns = recipe.get("reference"), recipe.get("gap"), recipe.get("columns", {})
     metric = recipe["metric"]
     label = recipe.get("label", metric.rsplit(".", 1)[-1]) + (" (%)" if recipe.get("percent") else "")
-    has_share, has_gap = "share" in cases[0], "gap_closed" in cases[0]
+    has_share, has_gap = any("share" in case for case in cases), any("gap_closed" in case for case in cases)
     titles = [label, *([f"÷ {reference}"] if has_share else []), *([f"gap to {gap} closed (%)"] if has_gap else []), *columns, "minutes", "seeds"]
     lines = [f"## {task}", "", "| | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
     for case in cases:
-        found = results[case["run"]]
+        found = [result for result in results[case["run"]] if "failed" not in result]
         row = [case["run"], written((case["mean"], case["half_interval"]), 100 if recipe.get("percent") else 1, recipe.get("digits", 2))]
         row += [f"{case['share']:.3f}"] if has_share else []
         row += [f"{case['gap_closed'] * 100:.1f}"] if has_gap else []
@@ -113,6 +136,9 @@ def task_lines(recipe, task, cases, results):
             row.append("" if None in values else written(interval(values), **form))
         row += [f"{statistics.fmean(result['seconds'] for result in found) / 60:.1f}", str(len(found))]
         lines.append("| " + " | ".join(row) + " |")
+    for run, found in results.items():
+        if failed := sum("failed" in result for result in found):
+            lines.append("| " + " | ".join([run, "diverged", *[""] * (len(titles) - 2), str(failed)]) + " |")
     return [*lines, ""]
 
 
@@ -134,6 +160,9 @@ def write_page(recipe, size, name, records, missing):
         results.setdefault(made["task"], {}).setdefault(made["run"], []).append(made["result"])
     lines = [f"# {recipe['title']}", "", f"<!-- written by scripts/experiment {name} --size {size}; not to be edited -->", ""]
     cases = []
+    if "points" in recipe:
+        lines += correlation_page.lines_of(records, name, PAGES)
+        results = {}
     for task, found in results.items():
         here = list(cases_of(recipe, task, found))
         lines += [*task_lines(recipe, task, here, found), *draw_curves(recipe, name, task, records)]

@@ -43,7 +43,7 @@ name = "linear"
 model = "@softmax"
 flags = ["--attention", "linear"]
 """)
-# Prints a score that follows from the seed, or fails where the task is "bad"; its calls stand in a file.
+# Prints a score that follows from the seed, fails where the task is "bad" and diverges where it is "wild"; its calls stand in a file.
 PROGRAM = """#!/usr/bin/env python3
 import json, os, sys
 flags = dict(zip(sys.argv[3::2], sys.argv[4::2]))
@@ -51,6 +51,8 @@ with open(os.environ["CALLS"], "a") as file:
     file.write(json.dumps(sys.argv[1:]) + "\\n")
 if flags["--task"] == "bad":
     sys.exit(3)
+if flags["--task"] == "wild" and "linear" in sys.argv:
+    sys.exit("error: the gradient's norm is nan")
 linear = "linear" in sys.argv
 os.makedirs(flags["-o"], exist_ok=True)
 print(json.dumps({"score": (0.4 if linear else 0.5) + 0.1 * int(flags["--seed"]), "seconds": 60, **({"fidelity": {"kl": 0.25}} if linear else {})}))
@@ -121,6 +123,42 @@ class Experiment(unittest.TestCase):
         self.assertIn("--task bad", str(failure.exception))
         self.assertEqual(len(self.calls()), 1)
         self.assertFalse((self.folder / "results/bad/softmax/0.json").exists())
+
+    def test_a_run_that_may_fail_is_on_the_page(self):
+        self.enterContext(mock.patch.object(result_page, "PAGES", self.folder))
+        self.enterContext(mock.patch.object(result_page, "write_targets"))
+        recipe = {**RECIPE, "tasks": ["wild", "one"], "seeds": [0]}
+        with self.assertRaises(SystemExit):
+            experiment.execute_all(self.items(recipe), 1)
+        experiment.execute_all(self.items(recipe), 1, may_fail="gradient's norm is")
+        experiment.write_page(recipe, "small", "name", self.folder / "results")
+        page = (self.folder / "name.md").read_text()
+        self.assertIn("| linear | diverged |  |  |  | 1 |", page)
+        self.assertIn("| linear | 40.00 | 0.800 | 0.250 | 1.0 | 1 |", page)
+        with self.assertRaises(SystemExit):  # with another message it is a failure
+            experiment.execute_all(self.items({**recipe, "tasks": ["bad"]}), 1, may_fail="gradient's norm is")
+
+    def test_a_task_has_a_model_a_verb_and_flags_of_its_own(self):
+        recipe = {**RECIPE, "seeds": [0], "task": {"two": {"model": "other.json", "verb": "distill", "flags": ["--lr", "5"]}},
+                  "small": {"flags": []}, "run": [{"name": "softmax", "tasks": ["one"]},
+                                                  {"name": "linear", "model": "@softmax", "task": {"two": {"model": "third.json", "flags": ["--lr", "7"]}}}]}
+        one, started, two = (item.training for item in self.items(recipe))
+        self.assertEqual(one[1:3], ["train", str(experiment.ROOT / "base.json")])
+        self.assertEqual(started[2], str(self.folder / "results/one/softmax/0"))
+        self.assertEqual(two[1:7], ["distill", str(experiment.ROOT / "third.json"), "--task", "two", "--lr", "7"])
+
+    def test_a_run_for_all_tasks_is_made_once_and_others_may_name_it(self):
+        recipe = {**RECIPE, "seeds": [0], "small": {"flags": []}, "flags": ["--task", "all"],
+                  "run": [{"name": "softmax", "once": True}, {"name": "linear", "flags": ["--task", "{task}", "--from", "{@softmax}"]}]}
+        experiment.execute_all(self.items(recipe), 2)
+        calls = self.calls()
+        shared = str(self.folder / "results/shared/softmax/0")
+        self.assertEqual([call[call.index("-o") + 1] for call in calls].count(shared), 1)
+        self.assertEqual(len(calls), 3)
+        self.assertEqual(calls[0][calls[0].index("-o") + 1], shared)
+        self.assertEqual([call[call.index("--from") + 1] for call in calls[1:]], [shared] * 2)
+        experiment.execute_all(self.items(recipe), 2)
+        self.assertEqual(len(self.calls()), 3)
 
     def page_of_three_runs(self):
         """(recipe, page): its fourth run is missing."""
