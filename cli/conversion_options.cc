@@ -295,12 +295,15 @@ TrainingRun training_run(const ConversionOptions& options, const ConversionConfi
   return run;
 }
 
+std::vector<HeadFidelity> heads_on(const Decoder& model, Corpus text, std::int64_t rows, std::int64_t length,
+                                   Progress& progress) {
+  text.scored.clear();
+  return fidelity(model, text, rows, std::min(length, std::ssize(text.tokens)), progress);
+}
+
 void take_maps(const ConversionOptions& options, ConversionJob& job, Progress& progress) {
-  take_maps(options.maps, attentions_of(job.loaded.model), [&] {
-    Corpus text = job.training;
-    text.scored.clear();
-    return fidelity(job.loaded.model, text, kMatchedRows, std::min(kMatchedLength, std::ssize(text.tokens)), progress);
-  });
+  take_maps(options.maps, attentions_of(job.loaded.model),
+            [&] { return heads_on(job.loaded.model, job.training, kMatchedRows, kMatchedLength, progress); });
 }
 
 nlohmann::json describe(const ConversionOptions& options, const ConversionConfig& config, const ConversionJob& job,

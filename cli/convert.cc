@@ -4,7 +4,6 @@
 #include "cli/exported_directory.h"
 #include "cli/model_data.h"
 #include "hedgehog/analysis/attention_maps.h"
-#include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/error.h"
@@ -47,11 +46,9 @@ ReportRow run_baseline(const ConversionOptions& options, const ConversionConfig&
   return measured("softmax, finetuned", result, {});
 }
 
-/// Each head of `model` on a part of the evaluation text, all of whose tokens count, in rows without room between documents.
+/// On a part of the evaluation text.
 std::vector<HeadFidelity> heads_of(const Decoder& model, const ConversionJob& job, Progress& progress) {
-  Corpus text = job.evaluation;
-  text.scored.clear();
-  return fidelity(model, text, kInspectedRows, std::min(kInspectedLength, std::ssize(text.tokens)), progress);
+  return heads_on(model, job.evaluation, kInspectedRows, kInspectedLength, progress);
 }
 
 /// The heads alone: verdicts are for what comes out in the end.
@@ -165,12 +162,7 @@ void run_convert(const ConversionOptions& options) {
   report.fidelity.models.push_back(stage_of("before training", model, job, *progress));
   nlohmann::json stages = run_stages(stages_of(options, config, job, *progress), training, *progress);
   if (!config.keep_budget.empty() && !finetunes(config)) keep_layers(options, config, job, *progress);
-  for (nlohmann::json& stage : stages) {
-    if (!stage.contains("measured")) continue;
-    stage["measured"]["name"] = "after " + stage["stage"].get<std::string>();
-    report.fidelity.models.push_back(std::move(stage["measured"]));
-    stage.erase("measured");
-  }
+  for (nlohmann::json& stage : stages) take_measured(stage, report.fidelity);
   report.description = describe(options, config, job, stages);
   if (!config.keep_budget.empty()) {
     report.description["kept_layers"] = read_json_object((options.output / kKeptLayersFile).string(), kMostKeptLayers);

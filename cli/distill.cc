@@ -1,5 +1,8 @@
 // hedgehog distill MODEL --data TEXT -o DIR: the distillation of a conversion alone.
 #include "cli/conversion_options.h"
+#include "cli/fidelity_report.h"
+#include "cli/model_data.h"
+#include "hedgehog/analysis/verdicts.h"
 #include "hedgehog/base/error.h"
 
 #include <algorithm>
@@ -38,7 +41,10 @@ void run_distill(const ConversionOptions& options) {
   const auto held_out = [&] {
     return mean_over_layers(model, distillation_losses(model, job.evaluation, rows, length, *progress));
   };
+  const auto heads = [&] { return heads_on(model, job.evaluation, rows, length, *progress); };
   const Attention::DistillationLoss before = held_out();
+  FidelityReport report;
+  report.models.push_back(reported_model("before distillation", heads(), {}));
   const TrainingRun training = training_run(options, config, job, options.output);
   const nlohmann::json stages = run_stages(conversion_stages(model, job.training, config), training, *progress);
   const Attention::DistillationLoss after = held_out();
@@ -46,6 +52,12 @@ void run_distill(const ConversionOptions& options) {
   const nlohmann::json measured = {{"length", length}, {"before", to_json(before)}, {"after", to_json(after)}};
   description["metrics"] = {{"distillation", measured}};
   write_adapter(options.output, model, full_weights(job, config), description);
+  const std::vector<HeadFidelity> distilled = heads();
+  report.models.push_back(reported_model("distilled", distilled, verdicts(distilled, hybrid_window(model))));
+  report.title = options.model + ", distilled";
+  report.subtitle =
+      fmt::format("Each head against softmax, on {} rows of {} tokens of {}", rows, length, job.evaluation.description);
+  write_fidelity_report(options.output, report);
   finish_run(training);
 
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

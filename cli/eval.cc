@@ -126,7 +126,7 @@ void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::
   const std::unique_ptr<Progress> progress = make_progress();
   TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
   alter(options, job.model->attentions());
-  const nlohmann::json fields = score_task(job, kExampleBatch, kFidelityExamples, *progress);
+  const nlohmann::json fields = score_task(job, kExampleBatch, kFidelityExamples, *progress).fields;
   if (options.common.json) return print_json("eval", options.model, options.common, seconds_since(start), fields);
   print_task_score(fields);
 }

@@ -76,6 +76,13 @@ nlohmann::json reported_model(const std::string& name, const std::vector<HeadFid
   return json;
 }
 
+void take_measured(nlohmann::json& stage, FidelityReport& report) {
+  if (!stage.contains("measured")) return;
+  stage["measured"]["name"] = "after " + stage["stage"].get<std::string>();
+  report.models.push_back(std::move(stage["measured"]));
+  stage.erase("measured");
+}
+
 nlohmann::json to_json(const FidelityReport& report) {
   return {{"title", report.title}, {"subtitle", report.subtitle}, {"models", report.models}};
 }

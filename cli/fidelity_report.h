@@ -28,6 +28,9 @@ struct FidelityReport {
   std::vector<nlohmann::json> models;  // of reported_model(); the first is what others are compared with
 };
 
+/// Moves what TrainingRun::measure gave after a stage from that stage's report to `report`, as "after STAGE".
+void take_measured(nlohmann::json& stage, FidelityReport& report);
+
 /// What report_page() takes.
 nlohmann::json to_json(const FidelityReport& report);
 

@@ -35,12 +35,6 @@ nlohmann::json completed(nlohmann::json config, const Task& task) {
   return config;
 }
 
-bool is_converted(Classifier& model) {
-  const auto attentions = model.attentions();
-  return std::any_of(attentions.begin(), attentions.end(),
-                     [](const Attention* a) { return a->config().kind != AttentionKind::kSoftmax; });
-}
-
 }  // namespace
 
 TaskModel open_task_model(const std::string& model, const TaskConfig& task, std::uint64_t seed, bool new_classifier) {
@@ -90,18 +84,31 @@ std::optional<TaskConfig> measured_task(const std::string& model, TaskConfig ask
   return asked;
 }
 
-nlohmann::json score_task(TaskModel& job, std::int64_t batch, std::int64_t fidelity_examples, Progress& progress) {
+bool is_converted(Classifier& model) {
+  const auto attentions = model.attentions();
+  return std::any_of(attentions.begin(), attentions.end(),
+                     [](const Attention* a) { return a->config().kind != AttentionKind::kSoftmax; });
+}
+
+std::vector<HeadFidelity> task_heads(TaskModel& job, std::int64_t examples, Progress& progress) {
+  const Examples& evaluation = *job.task.evaluation;
+  return fidelity(*job.model, evaluation, std::min(examples, evaluation.size()), kFidelityBatch, progress);
+}
+
+ScoredTask score_task(TaskModel& job, std::int64_t batch, std::int64_t fidelity_examples, Progress& progress) {
   const Examples& examples = *job.task.evaluation;
   const TaskScore score = task_score(job.task, predict(*job.model, examples, batch, progress));
-  nlohmann::json fields = {{"task", job.task.name},
-                           {"score", score.mean},
-                           {"metrics", score.metrics},
-                           {"half_interval", score.half_intervals},
-                           {"examples", examples.size()}};
+  ScoredTask scored;
+  scored.fields = {{"task", job.task.name},
+                   {"score", score.mean},
+                   {"metrics", score.metrics},
+                   {"half_interval", score.half_intervals},
+                   {"examples", examples.size()}};
   if (is_converted(*job.model) && fidelity_examples > 0) {
-    fields["fidelity"] = to_json(mean_over_heads(fidelity(*job.model, examples, fidelity_examples, kFidelityBatch, progress)));
+    scored.heads = task_heads(job, fidelity_examples, progress);
+    scored.fields["fidelity"] = to_json(mean_over_heads(scored.heads));
   }
-  return fields;
+  return scored;
 }
 
 void print_task_score(const nlohmann::json& fields) {

@@ -1,6 +1,7 @@
 // A classifier and the labelled task that it is trained or measured on: what train, eval and inspect share.
 #pragma once
 
+#include "hedgehog/analysis/head_fidelity.h"
 #include "hedgehog/base/progress.h"
 #include "hedgehog/checkpoint/checkpoint.h"
 #include "hedgehog/data/tasks.h"
@@ -13,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace hedgehog::cli {
 
@@ -34,9 +36,19 @@ nlohmann::json describe(const TaskConfig& task);
 /// numbers of examples and seed are those of the training where `asked` leaves them 0.
 std::optional<TaskConfig> measured_task(const std::string& model, TaskConfig asked);
 
-/// What --json prints of the task's evaluation examples, `batch` at a time: task, score, metrics, examples; of a converted
-/// model also fidelity, of the first `fidelity_examples`, 0: none.
-nlohmann::json score_task(TaskModel& job, std::int64_t batch, std::int64_t fidelity_examples, Progress& progress);
+/// Whether any layer's attention is not softmax.
+bool is_converted(Classifier& model);
+
+/// Each head beside softmax on the task's first evaluation examples.
+std::vector<HeadFidelity> task_heads(TaskModel& job, std::int64_t examples, Progress& progress);
+
+struct ScoredTask {
+  nlohmann::json fields;            // what --json prints: task, score, metrics, examples; of a converted model also fidelity
+  std::vector<HeadFidelity> heads;  // of a converted model
+};
+
+/// On the task's evaluation examples, `batch` at a time; heads on the first `fidelity_examples`, 0: none.
+ScoredTask score_task(TaskModel& job, std::int64_t batch, std::int64_t fidelity_examples, Progress& progress);
 
 /// Its "metrics" and "fidelity" as lines for people.
 void print_task_score(const nlohmann::json& fields);

@@ -1,10 +1,12 @@
 // hedgehog train MODEL --task NAME -o DIR: a classifier on labelled examples. From scratch (MODEL is a config.json), finetuned,
 // or converted on the way: attention swapped, distilled on the task's own examples, finetuned.
 #include "cli/command.h"
+#include "cli/fidelity_report.h"
 #include "cli/maps_source.h"
 #include "cli/task_model.h"
 #include "cli/train_language.h"
 #include "hedgehog/analysis/fidelity.h"
+#include "hedgehog/analysis/verdicts.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/data/tasks.h"
 #include "hedgehog/models/adapter.h"
@@ -97,6 +99,16 @@ void train_language(const TrainOptions& options) {
       language, options.common);
 }
 
+/// report.html, report.md and report.json, with the heads of before and between the stages that `report` has already.
+void write_report(const TrainOptions& options, const TaskModel& job, const ScoredTask& scored, FidelityReport& report) {
+  const nlohmann::json more = {{"scores", {{job.task.name, scored.fields.at("score")}}}};
+  report.models.push_back(reported_model("trained", scored.heads, verdicts(scored.heads, /*window=*/0), more));
+  report.title = options.model + " on " + job.task.name;
+  report.subtitle = fmt::format("Each head against softmax, on {} examples of {}",
+                                std::min(options.fidelity_examples, job.task.evaluation->size()), job.task.name);
+  write_fidelity_report(options.output, report);
+}
+
 void run_train(TrainOptions options) {
   const auto start = std::chrono::steady_clock::now();
   apply(options.common);
@@ -112,11 +124,18 @@ void run_train(TrainOptions options) {
   });
   nlohmann::json identity = {{"recipe", recipe_of(options, job)}, {"examples", job.task.training->sha256()}};
   if (job.checkpoint) identity["base"] = checkpoint_sha256(job.checkpoint->path);
-  const TrainingRun run{options.output, identity, options.resume, 0, options.save_minutes};
+  TrainingRun run{options.output, identity, options.resume, 0, options.save_minutes};
+  const bool reported = is_converted(*job.model) && options.fidelity_examples > 0;
+  const auto heads = [&] { return task_heads(job, options.fidelity_examples, *progress); };
+  if (reported) run.measure = [&] { return reported_model("", heads(), {}); };
   const std::vector<StageMaker> stages = stages_of(options, job);
-  const nlohmann::json reports = stages.empty() ? nlohmann::json::array() : run_stages(stages, run, *progress);
+  FidelityReport report;
+  if (reported) report.models.push_back(reported_model("before training", heads(), {}));
+  nlohmann::json reports = stages.empty() ? nlohmann::json::array() : run_stages(stages, run, *progress);
+  for (nlohmann::json& stage : reports) take_measured(stage, report);
 
-  nlohmann::json fields = score_task(job, options.training.batch, options.fidelity_examples, *progress);
+  const ScoredTask scored = score_task(job, options.training.batch, options.fidelity_examples, *progress);
+  nlohmann::json fields = scored.fields;
   fields["recipe"] = identity["recipe"];
   fields["training"] = reports;
   fields["output"] = options.output.string();
@@ -128,6 +147,7 @@ void run_train(TrainOptions options) {
     description["base"] = {{"path", fs::weakly_canonical(job.checkpoint->path).string()}, {"sha256", identity["base"]}};
   write_classifier(options.output, *job.model, description);
   if (job.checkpoint && job.tokenizer) write_tokenizer(job.checkpoint->tokenizer, options.output);
+  if (reported) write_report(options, job, scored, report);
   if (!stages.empty()) finish_run(run);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.common.json) return print_json("train", options.model, options.common, seconds, fields);
