@@ -21,11 +21,12 @@ namespace {
 constexpr std::int64_t kLongest = std::int64_t{1} << 30;
 // A model's prompt is its attention many times over.
 constexpr double kModelPatience = 10;
+constexpr const char* kAllMaps = "all";
 const std::vector<std::string> kModelWorks = {"prefill", "generate"};
 
 struct BenchOptions {
   CommonOptions common;
-  std::vector<std::string> what, dtypes;
+  std::vector<std::string> what, dtypes, maps;
   std::vector<std::int64_t> lengths;
   std::string shape = "smollm2", model, json;
   std::filesystem::path plot, opponents;
@@ -92,7 +93,7 @@ BenchPlan plan_of(const BenchOptions& options, Progress& progress) {
     if (!asks_for(options, to_string(work)) && (!all || with_model)) continue;
     for (const at::ScalarType dtype : plan.dtypes) {
       for (const std::int64_t length : lengths_from(options, 128, 32768)) {
-        const AttentionProblem problem{shape_named(options.shape), work, options.batch, length, dtype};
+        const AttentionProblem problem{shape_named(options.shape), work, options.batch, length, dtype, options.maps};
         check(is_possible(problem) || all, "--what {}: the attention of {} is bidirectional, which is only measured whole",
               to_string(work), options.shape);
         if (!is_possible(problem)) continue;
@@ -234,6 +235,10 @@ void add_bench(CLI::App& program) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{4096}).description(""))
       ->type_name("N")
       ->capture_default_str();
+  verb->add_option("--maps", options->maps, "feature maps to be measured beside hedgehog-softmax, of attention alone; or all")
+      ->check(CLI::Validator([](const std::string& name) { return name == kAllMaps ? std::string() : unknown_map(name); }, ""))
+      ->delimiter(',')
+      ->type_name("MAP...");
   verb->add_option("--dtype", options->dtypes, "fp32, bf16; by default both, bf16 where this machine multiplies it")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->delimiter(',')
@@ -262,6 +267,10 @@ void add_bench(CLI::App& program) {
   add_machine_options(*verb, options->common);
   verb->callback([options, verb] {
     if (verb->count("--json") > 0 && options->json.empty()) options->json = "-";
+    if (options->maps == std::vector<std::string>{kAllMaps}) {
+      options->maps = feature_map_names();
+      std::erase(options->maps, "hedgehog-softmax");
+    }
     run_bench(*options);
   });
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace hedgehog::cli {
 
@@ -36,6 +37,13 @@ bool bf16_is_fast();
 
 /// What --dtype means on this machine: at::kFloat or at::kBFloat16.
 at::ScalarType compute_dtype(const CommonOptions& options);
+
+/// For a flag that names a feature map: what is wrong with the name; empty: nothing.
+std::string unknown_map(const std::string& name);
+
+/// What a linear state is kept in: "fp32", "bf16", "int8".
+const std::vector<std::string>& state_dtypes();
+at::ScalarType state_dtype(const std::string& name);
 
 /// What info tells of the machine: processor, isa, threads, bf16_is_fast, memory_bytes.
 nlohmann::ordered_json machine_fields();

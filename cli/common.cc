@@ -1,5 +1,6 @@
 #include "cli/command.h"
 
+#include "hedgehog/attention/feature_map.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/kernels/attention.h"
 
@@ -76,6 +77,24 @@ bool bf16_is_fast() {
     if (found != capabilities.end() && found->second.isBool() && found->second.toBool()) return true;
   }
   return false;
+}
+
+std::string unknown_map(const std::string& name) {
+  try {
+    feature_map_named(name);
+    return {};
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+const std::vector<std::string>& state_dtypes() {
+  static const std::vector<std::string> names = {"fp32", "bf16", "int8"};
+  return names;
+}
+
+at::ScalarType state_dtype(const std::string& name) {
+  return name == "bf16" ? at::kBFloat16 : name == "int8" ? at::kChar : at::kFloat;
 }
 
 at::ScalarType compute_dtype(const CommonOptions& options) {

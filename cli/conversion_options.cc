@@ -49,14 +49,7 @@ void add_attention_options(CLI::App& verb, ConversionOptions& options) {
       ->each([&options](const std::string&) { options.attention_given = true; })
       ->group(group);
   verb.add_option("--map", config.feature_map, fmt::format("feature map: {}", fmt::join(feature_map_names(), ", ")))
-      ->check([](const std::string& name) -> std::string {
-        try {
-          feature_map_named(name);
-          return {};
-        } catch (const Error& error) {
-          return error.what();
-        }
-      })
+      ->check(CLI::Validator(unknown_map, ""))
       ->capture_default_str()
       ->group(group);
   add_count(verb, "--map-dim", config.feature_dim, 0, "rows of the map's matrix, 0 for the head's dimension", group,

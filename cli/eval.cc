@@ -29,6 +29,7 @@ struct EvalOptions {
   std::vector<std::int64_t> keep_softmax;
   std::string altered;                // maps, see analysis/altered_maps.h; empty: as they are
   std::int64_t fidelity_windows = 0;  // of a language model's data
+  std::string state;                  // its dtype, token by token; empty: in one pass
   bool controls = false, no_teacher = false;
 };
 
@@ -49,6 +50,7 @@ std::optional<Decoder> load_teacher(const EvalOptions& options, const LoadedMode
 void print_table(const Perplexity& result, const std::optional<Controls>& controls) {
   fmt::print("{:<36}{:>12.4f}\n", "perplexity", result.perplexity);
   fmt::print("{:<36}{:>12}\n", "tokens scored", result.tokens);
+  if (result.state_bytes) fmt::print("{:<36}{:>12}\n", "state of a text at its end, bytes", *result.state_bytes);
   if (result.kl_to_softmax) {
     fmt::print("{:<36}{:>12.4f}\n", "perplexity of softmax", *result.softmax_perplexity);
     fmt::print("{:<36}{:>12.4f}\n", "  ratio", result.perplexity / *result.softmax_perplexity);
@@ -121,8 +123,9 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 // A classifier on its task, and a converted one's heads beside softmax's.
 void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::chrono::steady_clock::time_point start) {
-  check(!options.controls && options.teacher.empty() && options.keep_softmax.empty() && options.fidelity_windows == 0,
-        "--controls, --teacher, --keep-softmax, --fidelity-windows: of language models only");
+  check(!options.controls && options.teacher.empty() && options.keep_softmax.empty() && options.fidelity_windows == 0 &&
+            options.state.empty(),
+        "--controls, --teacher, --keep-softmax, --fidelity-windows, --state: of language models only");
   const std::unique_ptr<Progress> progress = make_progress();
   TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
   alter(options, job.model->attentions());
@@ -142,6 +145,7 @@ void run_eval(EvalOptions options) {
     if (options.data.size() == 1) asked.data = options.data.front();
     if (const auto task = measured_task(options.model, asked)) return eval_classifier(options, *task, start);
   }
+  if (!options.state.empty()) options.perplexity.state = state_dtype(options.state);
   check(!options.data.empty(), "--data: which text should {} be measured on?", options.model);
   LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
   for (const std::int64_t layer : options.keep_softmax) change_layer(loaded.model, layer, 0);
@@ -187,6 +191,7 @@ void run_eval(EvalOptions options) {
     fields["kl_to_softmax"] = *result.kl_to_softmax;
     fields["top1_agreement"] = *result.top1_agreement;
   }
+  if (result.state_bytes) fields["state_bytes"] = *result.state_bytes;
   if (removed) {
     fields["controls"] = {{"linear_removed", removed->linear_removed},
                           {"window_removed", removed->window_removed},
@@ -226,6 +231,10 @@ void add_eval(CLI::App& program) {
                    "also compare each head with softmax, on so many windows of 256 tokens; of a classifier that is done anyway")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  verb->add_option("--state", options->state,
+                   "read the text token by token, as writing does, the linear states kept in fp32, bf16 or int8")
+      ->check(CLI::IsMember(state_dtypes()))
+      ->type_name("DTYPE");
   verb->add_flag("--controls", options->controls, "also without the linear part, without the window, without attention");
   CLI::Option* none = verb->add_flag("--no-teacher", options->no_teacher, "don't compare with the softmax model");
   verb->add_option("--teacher", options->teacher, "the softmax model to compare with; the model's base by default")

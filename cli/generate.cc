@@ -64,10 +64,6 @@ std::int64_t resident_memory_bytes() {
   return resident * ::sysconf(_SC_PAGESIZE);
 }
 
-at::ScalarType state_dtype(const std::string& name) {
-  return name == "bf16" ? at::kBFloat16 : name == "int8" ? at::kChar : at::kFloat;
-}
-
 void print_statistics(const GenerationResult& result) {
   fmt::print(stderr, "prompt: {} tokens, {:.1f}/s; text: {} tokens, {:.1f}/s; state: {:.2f} MiB; ended by {}\n",
              result.prompt_tokens, result.prompt_tokens_per_second(), result.tokens, result.tokens_per_second(),
@@ -140,7 +136,7 @@ void add_generate(CLI::App& program) {
   verb->add_option("--system", options->system, "the system's message before it")->type_name("TEXT")->needs(chat);
   verb->add_option("--state", options->state,
                    "what the linear states are kept in: bf16 takes half of fp32's memory, int8 a bit more than a quarter")
-      ->check(CLI::IsMember({"fp32", "bf16", "int8"}))
+      ->check(CLI::IsMember(state_dtypes()))
       ->capture_default_str();
   verb->add_option("--max-tokens", request.max_tokens, "the longest continuation")
       ->check(CLI::NonNegativeNumber)

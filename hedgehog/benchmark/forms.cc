@@ -83,15 +83,19 @@ std::vector<Form> pass_forms(const AttentionProblem& problem) {
   return forms;
 }
 
+std::function<PreparedForm(const AttentionInput&)> distillation(const AttentionProblem& problem, const std::string& map) {
+  return [problem, map](const AttentionInput& input) {
+    return PreparedForm{[input, attention = linear_attention(problem, map)]() mutable {
+      attention.distill(input, /*weights_factor=*/1, /*output_factor=*/1, /*gradient_scale=*/1);
+      for (const auto& [name, tensor] : attention.parameters()) tensor->mutable_grad().reset();
+    }};
+  };
+}
+
 std::vector<Form> distill_forms(const AttentionProblem& problem) {
   const double rows = head_rows(problem), features = 2 * static_cast<double>(problem.shape.dim);
   std::vector<Form> forms;
-  forms.push_back({"hedgehog", "", linear_flops(problem), rows * features * 4 * 8, [problem](const AttentionInput& input) {
-                     return PreparedForm{[input, attention = linear_attention(problem)]() mutable {
-                       attention.distill(input, /*weights_factor=*/1, /*output_factor=*/1, /*gradient_scale=*/1);
-                       for (const auto& [name, tensor] : attention.parameters()) tensor->mutable_grad().reset();
-                     }};
-                   }});
+  forms.push_back({"hedgehog", "", linear_flops(problem), rows * features * 4 * 8, distillation(problem, "hedgehog-softmax")});
   if (problem.length > kMostEagerRows) return forms;
   forms.push_back({"eager", "N×N", 2 * linear_flops(problem), rows * static_cast<double>(problem.length) * 4 * 10,
                    [problem](const AttentionInput& input) {
@@ -134,14 +138,39 @@ std::vector<Form> decode_forms(const AttentionProblem& problem) {
   return forms;
 }
 
+/// The same work with each of the problem's maps, distillation for those that learn.
+std::vector<Form> map_forms(const AttentionProblem& problem) {
+  std::vector<Form> forms;
+  for (const std::string& name : problem.maps) {
+    const FeatureMap map = feature_map_named(name);
+    if (problem.work == Work::kDistill && !map.learns()) continue;
+    const auto features = static_cast<double>(map.map->features(problem.shape.dim));
+    const double times = features / (2 * static_cast<double>(problem.shape.dim));  // hedgehog-softmax has 2·D
+    Form form{name, "", times * linear_flops(problem), head_rows(problem) * features * 4 * 8, {}};
+    if (problem.work == Work::kDecode) {
+      form.bytes = kStateBytes + 2 * times * decode_bytes(problem);
+      form.prepare = [problem, name](const AttentionInput& input) { return decode_steps(problem, input, at::kFloat, name); };
+    } else if (problem.work == Work::kDistill) {
+      form.prepare = distillation(problem, name);
+    } else {
+      form.prepare = passes(problem, [attention = linear_attention(problem, name)](const AttentionInput& input) {
+        return attention.forward(input);
+      });
+    }
+    forms.push_back(std::move(form));
+  }
+  return forms;
+}
+
 }  // namespace
 
-PreparedForm decode_steps(const AttentionProblem& problem, const AttentionInput& input, at::ScalarType state_dtype) {
+PreparedForm decode_steps(const AttentionProblem& problem, const AttentionInput& input, at::ScalarType state_dtype,
+                          const std::string& map) {
   AttentionProblem before = problem;
   before.work = Work::kForward;
   before.length = std::min(problem.length, kStateRows);
   const AttentionInput rows = random_input(before);
-  const Attention attention = linear_attention(problem);
+  const Attention attention = linear_attention(problem, map);
   const auto layers = std::make_shared<std::vector<AttentionState>>();
   double bytes = 0;
   while (bytes < kStateBytes || layers->size() < 2) {
@@ -160,8 +189,11 @@ PreparedForm decode_steps(const AttentionProblem& problem, const AttentionInput&
 }
 
 std::vector<Form> forms_of(const AttentionProblem& problem) {
-  if (problem.work == Work::kDistill) return distill_forms(problem);
-  return problem.work == Work::kDecode ? decode_forms(problem) : pass_forms(problem);
+  std::vector<Form> forms = problem.work == Work::kDistill  ? distill_forms(problem)
+                            : problem.work == Work::kDecode ? decode_forms(problem)
+                                                            : pass_forms(problem);
+  for (Form& form : map_forms(problem)) forms.push_back(std::move(form));
+  return forms;
 }
 
 }  // namespace hedgehog

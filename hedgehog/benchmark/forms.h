@@ -26,10 +26,11 @@ struct Form {
 
 /// Steps of one layer after the other, as a model's go, of so many that their states do not fit into the caches; the states in
 /// fp32, bf16 or int8. carried_bytes: of one layer.
-PreparedForm decode_steps(const AttentionProblem& problem, const AttentionInput& input, at::ScalarType state_dtype);
+PreparedForm decode_steps(const AttentionProblem& problem, const AttentionInput& input, at::ScalarType state_dtype,
+                          const std::string& map = "hedgehog-softmax");
 
-/// Hedgehog's form first. Lengths that a chunked form's chunk does not divide leave it out; so does the eager distillation
-/// above 4,096 rows.
+/// Hedgehog's form first, then softmax and the chunked forms in LibTorch's operators, then the problem's maps. Lengths that a
+/// chunked form's chunk does not divide leave it out; so does the eager distillation above 4,096 rows.
 std::vector<Form> forms_of(const AttentionProblem& problem);
 
 }  // namespace hedgehog

@@ -98,8 +98,9 @@ AttentionInput random_input(const AttentionProblem& problem) {
   return input;
 }
 
-Attention linear_attention(const AttentionProblem& problem) {
+Attention linear_attention(const AttentionProblem& problem, const std::string& map) {
   AttentionConfig config;
+  config.feature_map = map;
   config.kind = AttentionKind::kLinear;
   config.causal = problem.shape.causal;
   const HeadShape& shape = problem.shape;

@@ -36,6 +36,7 @@ struct AttentionProblem {
   Work work = Work::kForward;
   std::int64_t batch = 1, length = 1;
   at::ScalarType dtype = at::kFloat;
+  std::vector<std::string> maps = {};  // feature maps that are measured beside hedgehog-softmax
 
   std::int64_t rows() const { return work == Work::kDecode ? 1 : length; }  // of q, k, v in one call
 };
@@ -49,8 +50,8 @@ AttentionInput random_input(const AttentionProblem& problem);
 /// [batch, heads, length, dim] drawn in that way.
 at::Tensor random_rows(const AttentionProblem& problem, std::int64_t heads, std::int64_t length, std::uint64_t seed);
 
-/// Linear attention with the map hedgehog-softmax, M = D, no gate; its weights ask for gradients when the work needs them.
-Attention linear_attention(const AttentionProblem& problem);
+/// Linear attention with that map, M = D, no gate; its weights ask for gradients when the work needs them.
+Attention linear_attention(const AttentionProblem& problem, const std::string& map = "hedgehog-softmax");
 
 /// Multiplications and additions of one call in the linear form. Forward: the maps, the causal products inside chunks of 64
 /// rows, reading and updating the state; train: three times that. Distill: train, and for each pair of a row and a key that it

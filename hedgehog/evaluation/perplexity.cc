@@ -17,7 +17,7 @@ constexpr std::int64_t kBlockRows = 256;  // rows of logits that exist at a time
 
 struct Sums {
   double negative_log_likelihood = 0, teacher_negative_log_likelihood = 0, kl = 0;
-  std::int64_t agreements = 0, tokens = 0;
+  std::int64_t agreements = 0, tokens = 0, state_bytes = 0;
 };
 
 at::Tensor scored_rows(const Decoder& model, const WindowBatch& batch) {
@@ -25,13 +25,31 @@ at::Tensor scored_rows(const Decoder& model, const WindowBatch& batch) {
   return hidden.flatten(0, 1).index_select(0, batch.rows);
 }
 
+/// The same by the recurrent form.
+at::Tensor scored_rows_token_by_token(const Decoder& model, const WindowBatch& batch, at::ScalarType state, Sums& sums) {
+  check(!batch.segment_start.defined(),
+        "token by token, a window cannot cross a document's border: join the texts in one file");
+  std::vector<AttentionState> states(model.layers().size());
+  for (AttentionState& one : states) one.dtype = state;
+  std::vector<at::Tensor> rows;
+  for (std::int64_t i = 0; i < batch.tokens.size(1); ++i) {
+    if (interrupted()) throw Interrupted{};
+    rows.push_back(model.continue_from(states, batch.tokens.narrow(1, i, 1)));
+  }
+  std::int64_t bytes = 0;
+  for (const AttentionState& one : states) bytes += one.bytes();
+  sums.state_bytes = std::max(sums.state_bytes, bytes / batch.tokens.size(0));
+  return at::cat(rows, 1).flatten(0, 1).index_select(0, batch.rows);
+}
+
 double total(const at::Tensor& x) {
   return x.sum(at::kDouble).item<double>();
 }
 
-void add_batch(Sums& sums, const Decoder& model, const Decoder* teacher, const WindowBatch& batch) {
+void add_batch(Sums& sums, const Decoder& model, const Decoder* teacher, const WindowBatch& batch,
+               std::optional<at::ScalarType> state) {
   if (batch.rows.numel() == 0) return;
-  const at::Tensor hidden = scored_rows(model, batch);
+  const at::Tensor hidden = state ? scored_rows_token_by_token(model, batch, *state, sums) : scored_rows(model, batch);
   const at::Tensor teacher_hidden = teacher != nullptr ? scored_rows(*teacher, batch) : at::Tensor();
   const std::int64_t rows = hidden.size(0);
   for (std::int64_t first = 0; first < rows; first += kBlockRows) {
@@ -49,7 +67,7 @@ void add_batch(Sums& sums, const Decoder& model, const Decoder* teacher, const W
 }
 
 Perplexity measure(const Decoder& model, const std::vector<WindowBatch>& batches, Progress& progress, std::string_view stage,
-                   const Decoder* teacher) {
+                   const Decoder* teacher, std::optional<at::ScalarType> state = {}) {
   const at::NoGradGuard no_gradients;
   std::int64_t windows = 0, done = 0;
   for (const WindowBatch& batch : batches) windows += batch.tokens.size(0);
@@ -57,7 +75,7 @@ Perplexity measure(const Decoder& model, const std::vector<WindowBatch>& batches
   Sums sums;
   for (const WindowBatch& batch : batches) {
     if (interrupted()) throw Interrupted{};
-    add_batch(sums, model, teacher, batch);
+    add_batch(sums, model, teacher, batch, state);
     done += batch.tokens.size(0);
     const double so_far = std::exp(sums.negative_log_likelihood / static_cast<double>(std::max<std::int64_t>(sums.tokens, 1)));
     progress.update(done, fmt::format("perplexity {:.2f}", so_far));
@@ -69,6 +87,7 @@ Perplexity measure(const Decoder& model, const std::vector<WindowBatch>& batches
   const auto tokens = static_cast<double>(sums.tokens);
   result.perplexity = std::exp(sums.negative_log_likelihood / tokens);
   result.tokens = sums.tokens;
+  if (state) result.state_bytes = sums.state_bytes;
   if (teacher != nullptr) {
     result.softmax_perplexity = std::exp(sums.teacher_negative_log_likelihood / tokens);
     result.kl_to_softmax = sums.kl / tokens;
@@ -97,7 +116,8 @@ Perplexity perplexity(const Decoder& model, const Corpus& corpus, const Perplexi
   check(teacher == nullptr || teacher->config().vocabulary == model.config().vocabulary,
         "the teacher's vocabulary has {} tokens, the model's {}", teacher == nullptr ? 0 : teacher->config().vocabulary,
         model.config().vocabulary);
-  return measure(model, cut_windows(corpus, config.window, config.limit_tokens, config.batch), progress, "evaluating", teacher);
+  return measure(model, cut_windows(corpus, config.window, config.limit_tokens, config.batch), progress, "evaluating", teacher,
+                 config.state);
 }
 
 Controls controls(Decoder& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress) {

@@ -5,6 +5,8 @@
 #include "hedgehog/data/corpus.h"
 #include "hedgehog/models/decoder.h"
 
+#include <c10/core/ScalarType.h>
+
 #include <cstdint>
 #include <optional>
 
@@ -14,6 +16,8 @@ struct PerplexityConfig {
   std::int64_t window = 512;      // tokens; windows don't overlap; all but each window's first token are scored
   std::int64_t limit_tokens = 0;  // of the corpus, 0: all
   std::int64_t batch = 4;         // windows at a time
+  std::optional<at::ScalarType> state =
+      {};  // token by token, the linear state kept so (AttentionState::dtype); none: in one pass
 };
 
 struct Perplexity {
@@ -22,10 +26,12 @@ struct Perplexity {
   std::optional<double> softmax_perplexity;  // the teacher's own, over the same tokens
   std::optional<double> kl_to_softmax;       // mean KL(softmax teacher ‖ model) over scored tokens
   std::optional<double> top1_agreement;      // share of scored tokens where both have the same first choice
+  std::optional<std::int64_t> state_bytes;   // of one window at its end, where it was read token by token
 };
 
 /// With a `teacher`, also softmax_perplexity, and kl_to_softmax and top1_agreement against it. Logits exist a block of rows at
-/// a time. Throws Error for a corpus with nothing to score, Interrupted when a signal came.
+/// a time. Throws Error for a corpus with nothing to score and, token by token, for windows that cross a document's border;
+/// Interrupted when a signal came.
 Perplexity perplexity(const Decoder& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
                       const Decoder* teacher = nullptr);
 

@@ -114,6 +114,25 @@ TEST(Bench, JsonHasItsFieldsAndPositiveNumbers) {
   }
 }
 
+TEST(Bench, OtherMapsStandBesideInEveryWork) {
+  const json result = bench_json({"--lengths", "100", "--what", "forward,train,distill,decode", "--maps", "t2r,taylor,exp-2"});
+  ASSERT_EQ(result["cases"].size(), 4u);
+  for (const json& one : result["cases"]) {
+    std::vector<std::string> maps;
+    for (const json& other : one["opponents"]) {
+      if (other["who"] == "sdpa" || other["who"] == "composed" || other["who"] == "eager") continue;
+      maps.push_back(other["who"]);
+      EXPECT_GT(other["milliseconds"], 0.0) << one;
+    }
+    const std::vector<std::string> expected =
+        one["what"] == "distill" ? std::vector<std::string>{"t2r"} : std::vector<std::string>{"t2r", "taylor", "exp-2"};
+    EXPECT_EQ(maps, expected) << one["what"];
+  }
+  const Outcome unknown = bench(quick({"--maps", "tanh"}));
+  EXPECT_EQ(unknown.status, 2);
+  EXPECT_NE(unknown.err.find("feature map \"tanh\" is not known"), std::string::npos) << unknown.err;
+}
+
 TEST(Bench, DecodingKeepsItsMemoryWhileACacheGrows) {
   const json result = bench_json({"--lengths", "1024,16384", "--what", "decode"});
   const json &early = result["cases"][0], &late = result["cases"][1];

@@ -137,6 +137,43 @@ TEST_F(Journey, AnExportIsTrainedFurtherAndStillMeasuredAgainstTheFirstModel) {
   refused({"distill", first, "-o", folder_ / "x", "--attention", "linear"}, "its attention is hybrid");
 }
 
+TEST_F(Journey, EvalMeasuresWhatWasMadeWorse) {
+  const std::string linear = folder_ / "linear";
+  const std::vector<std::string> distill = {"--data",           text_, "--attention",     "linear",
+                                            "--distill-length", "64",  "--distill-batch", "4"};
+  const auto make = [&](std::vector<std::string> arguments, const std::string& tokens) {
+    arguments.insert(arguments.end(), distill.begin(), distill.end());
+    arguments.insert(arguments.end(), {"--distill-tokens", tokens});
+    return run_json(arguments);
+  };
+  make({"distill", model_, "-o", linear, "--distill-lr", "3e-2"}, "4096");
+  EXPECT_TRUE(std::filesystem::exists(linear + "/report.html"));
+
+  // Maps without their order, and without their spikes.
+  const json before = evaluate(linear, {"--fidelity-windows", "2"});
+  const json permuted = evaluate(linear, {"--fidelity-windows", "2", "--alter-maps", "permuted=1"});
+  const json flat = evaluate(linear, {"--fidelity-windows", "2", "--alter-maps", "temperature=0"});
+  EXPECT_LT(permuted["fidelity"]["monotonicity"], before["fidelity"]["monotonicity"].get<double>());
+  EXPECT_GT(flat["fidelity"]["entropy_linear"], before["fidelity"]["entropy_linear"].get<double>());
+  EXPECT_EQ(evaluate(linear, {"--alter-maps", "noise=0.5"})["perplexity"],
+            evaluate(linear, {"--alter-maps", "noise=0.5"})["perplexity"]);
+
+  // Token by token, the state in fewer bytes.
+  const json steps = evaluate(linear, {"--state", "fp32"}), rough = evaluate(linear, {"--state", "int8"});
+  EXPECT_NEAR(steps["perplexity"].get<double>() / before["perplexity"].get<double>(), 1, 1e-4);
+  EXPECT_LT(rough["state_bytes"], steps["state_bytes"].get<std::int64_t>() / 2);
+
+  // Weights in four bits.
+  const json rounded = run_json({"export", linear, "-o", folder_ / "rounded", "--round-weights", "q4_0"});
+  EXPECT_LT(rounded["rounded_weights_bytes"], rounded["bytes"].get<std::int64_t>() / 2);
+  EXPECT_NE(evaluate(folder_ / "rounded", {"--no-teacher"})["perplexity"], before["perplexity"]);
+
+  // Its maps in the model that it came from: as it was.
+  const json moved = make({"distill", model_, "-o", folder_ / "moved", "--maps-from", linear}, "0");
+  EXPECT_EQ(evaluate(folder_ / "moved")["perplexity"], before["perplexity"]);
+  EXPECT_EQ(moved["held_out"]["before"], moved["held_out"]["after"]);
+}
+
 TEST_F(Journey, TablesAreForPeopleAndProgressGoesToStandardError) {
   const Outcome outcome =
       run_program({"eval", model_, "--data", text_, "--eval-window", "64", "--limit-tokens", "640", "--batch", "1"});

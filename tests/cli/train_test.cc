@@ -70,6 +70,40 @@ TEST(Train, ATaskFromScratchThenConverted) {
   EXPECT_EQ(part["examples"], 10);
 }
 
+TEST(Train, AConversionReportsItsStagesAndGivesItsMapsAway) {
+  const TemporaryFolder folder;
+  const auto config = folder.write("recall.json", kRecallModel);
+  const auto train = [&](const std::string& model, const std::string& output, std::vector<std::string> more) {
+    more.insert(more.begin(), {"train", model, "-o", folder / output, "--task", "recall", "--length", "16", "--examples", "100",
+                               "--eval-examples", "20", "--json"});
+    return run_program(more);
+  };
+  parsed(train(config, "softmax", {"--epochs", "1"}));
+  parsed(train(folder / "softmax", "distilled",
+               {"--attention", "linear", "--distill-epochs", "2", "--distill-lr", "0.1", "--epochs", "0.5"}));
+  EXPECT_TRUE(std::filesystem::exists(folder / "distilled/report.html"));
+  const json report = json::parse(read_text_file(folder / "distilled/report.json"));
+  ASSERT_EQ(report["models"].size(), 3u);
+  EXPECT_EQ(report["models"][1]["name"], "after distillation");
+  EXPECT_EQ(report["models"][2]["heads"].size(), 2u);
+  EXPECT_LT(report["models"][1]["means"]["kl"], report["models"][0]["means"]["kl"].get<double>());
+
+  // Not trained, with the maps of the other one: closer to softmax than maps that never learned.
+  const auto kl = [&](const std::string& output, std::vector<std::string> more) {
+    more.insert(more.begin(), {"--attention", "linear", "--epochs", "0"});
+    return parsed(train(folder / "softmax", output, more))["fidelity"]["kl"].get<double>();
+  };
+  const double never = kl("never", {});
+  for (const char* by : {"depth", "statistics"}) {
+    EXPECT_LT(kl("moved", {"--maps-from", folder / "distilled", "--maps-by", by}), never) << by;
+  }
+  const Outcome unlike = train(folder / "softmax", "unlike",
+                               {"--attention", "linear", "--map", "t2r", "--epochs", "0", "--maps-from", folder / "distilled"});
+  EXPECT_EQ(unlike.status, 1);
+  EXPECT_NE(unlike.err.find("the maps to be taken are \"hedgehog-softmax\", those of the model \"t2r\""), std::string::npos)
+      << unlike.err;
+}
+
 TEST(Train, EvalOfWhatIsNoClassifierOrOfAnotherTaskSaysSo) {
   const TemporaryFolder folder;
   const auto config = folder.write("vit.json", R"({"model_type": "vit", "hidden_size": 32, "num_hidden_layers": 1,

@@ -206,5 +206,37 @@ TEST(Perplexity, OfACorpusWithScoresIsThatOfItsScoredTokensAlone) {
   EXPECT_NEAR(*result.kl_to_softmax, sums.kl / sums.tokens, 1e-5);
 }
 
+// A window at a time and token by token are the same function; a state in fewer bits is near it, and smaller.
+TEST(Perplexity, TokenByTokenIsTheSame) {
+  Decoder model = tiny_model(hybrid());
+  const Corpus corpus = random_corpus(70);
+  PerplexityConfig config{24, 0, 2};
+  Progress silent;
+  const Perplexity whole = perplexity(model, corpus, config, silent);
+  EXPECT_FALSE(whole.state_bytes);
+  config.state = at::kFloat;
+  const Perplexity steps = perplexity(model, corpus, config, silent, &model);
+  EXPECT_NEAR(steps.perplexity, whole.perplexity, 1e-4 * whole.perplexity);
+  EXPECT_EQ(steps.tokens, whole.tokens);
+  EXPECT_NEAR(*steps.kl_to_softmax, 0, 1e-5);
+  config.state = at::kChar;
+  const Perplexity rough = perplexity(model, corpus, config, silent);
+  EXPECT_NEAR(rough.perplexity, whole.perplexity, 0.05 * whole.perplexity);
+  EXPECT_NE(rough.perplexity, steps.perplexity);
+  EXPECT_LT(*rough.state_bytes, *steps.state_bytes);
+}
+
+TEST(Perplexity, TokenByTokenRefusesABorderInsideAWindow) {
+  PerplexityConfig config{24, 0, 2};
+  config.state = at::kFloat;
+  Progress silent;
+  try {
+    perplexity(tiny_model(hybrid()), random_corpus(70, {0, 10}), config, silent);
+    FAIL() << "a state went on into another document";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("cannot cross a document's border"), std::string::npos) << error.what();
+  }
+}
+
 }  // namespace
 }  // namespace hedgehog
