@@ -40,6 +40,12 @@ def pick(result, path):
     return result
 
 
+def columns_of(recipe):
+    """{title: {"path", "factor", "digits"}}; a recipe may say the path alone."""
+    return {title: {"factor": 100 if title.endswith("(%)") else 1, "digits": 2 if title.endswith("(%)") else 3,
+                    **(column if isinstance(column, dict) else {"path": column})} for title, column in recipe.get("columns", {}).items()}
+
+
 def seconds_of(result):
     """Of the processes: of one that went on where another was stopped, at least what all its steps took."""
     trained = result.get("trained", result).get("training", [])
@@ -68,7 +74,7 @@ def record(recipe, task, run, seed, result, log):
         kept["failed"] = result["failed"]
     if points := points_of_cases(recipe, result):
         kept["points"] = points
-    for path in (recipe.get("metric"), recipe.get("interval"), *recipe.get("columns", {}).values()):
+    for path in (recipe.get("metric"), recipe.get("interval"), *(column["path"] for column in columns_of(recipe).values())):
         if path and (value := pick(result, path)) is not None:
             *parents, last = path.split(".")
             place = kept
@@ -119,7 +125,7 @@ def cases_of(recipe, task, results):
 
 
 def task_lines(recipe, task, cases, results):
-    reference, gap, columns = recipe.get("reference"), recipe.get("gap"), recipe.get("columns", {})
+    reference, gap, columns = recipe.get("reference"), recipe.get("gap"), columns_of(recipe)
     metric = recipe["metric"]
     label = recipe.get("label", metric.rsplit(".", 1)[-1]) + (" (%)" if recipe.get("percent") else "")
     has_share, has_gap = any("share" in case for case in cases), any("gap_closed" in case for case in cases)
@@ -130,10 +136,9 @@ def task_lines(recipe, task, cases, results):
         row = [case["run"], written((case["mean"], case["half_interval"]), 100 if recipe.get("percent") else 1, recipe.get("digits", 2))]
         row += [f"{case['share']:.3f}"] if has_share else []
         row += [f"{case['gap_closed'] * 100:.1f}"] if has_gap else []
-        for title, path in columns.items():
-            values = [pick(result, path) for result in found]
-            form = {"factor": 100} if title.endswith("(%)") else {"digits": 3}
-            row.append("" if None in values else written(interval(values), **form))
+        for column in columns.values():
+            values = [pick(result, column["path"]) for result in found]
+            row.append("" if None in values else written(interval(values), column["factor"], column["digits"]))
         row += [f"{statistics.fmean(result['seconds'] for result in found) / 60:.1f}", str(len(found))]
         lines.append("| " + " | ".join(row) + " |")
     for run, found in results.items():
