@@ -8,6 +8,7 @@
 #include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/base/error.h"
+#include "hedgehog/evaluation/needle.h"
 #include "hedgehog/evaluation/perplexity.h"
 #include "hedgehog/evaluation/summary_score.h"
 
@@ -29,7 +30,8 @@ struct EvalOptions {
   std::vector<std::int64_t> keep_softmax;
   std::string altered;                // maps, see analysis/altered_maps.h; empty: as they are
   std::int64_t fidelity_windows = 0;  // of a language model's data
-  std::string state;                  // its dtype, token by token; empty: in one pass
+  NeedleConfig needle;
+  std::string state;  // its dtype, token by token; empty: in one pass
   bool controls = false, no_teacher = false;
 };
 
@@ -69,6 +71,23 @@ void print_fidelity(const HeadFidelity& heads) {
   fmt::print("{:<36}{:>12.4f}\n", "heads: entropy of softmax, nats", heads.entropy_softmax);
   fmt::print("{:<36}{:>12.4f}\n", "heads: entropy, nats", heads.entropy_linear);
   fmt::print("{:<36}{:>12.4f}\n", "heads: monotonicity", heads.monotonicity);
+}
+
+void print_needle(const std::vector<NeedleScore>& scores) {
+  for (const NeedleScore& score : scores) {
+    fmt::print("{:<36}{:>11.1f}%\n", fmt::format("pass key found after {} tokens", score.length), score.found.mean * 100);
+    fmt::print("{:<36}{:>12.4f}\n", "  perplexity of the key", score.answer_perplexity);
+  }
+}
+
+nlohmann::json to_json(const std::vector<NeedleScore>& scores) {
+  nlohmann::json lengths = nlohmann::json::object();
+  for (const NeedleScore& score : scores) {
+    nlohmann::json& one = lengths[std::to_string(score.length)];
+    one = {{"found", score.found.mean}, {"perplexity", score.answer_perplexity}, {"samples", score.found.count}};
+    if (score.found.half_width) one["half_interval"] = *score.found.half_width;
+  }
+  return lengths;
 }
 
 void print_summaries(const SummaryScore& score) {
@@ -126,6 +145,7 @@ void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::
   check(!options.controls && options.teacher.empty() && options.keep_softmax.empty() && options.fidelity_windows == 0 &&
             options.state.empty(),
         "--controls, --teacher, --keep-softmax, --fidelity-windows, --state: of language models only");
+  check(options.needle.lengths.empty(), "--needle: of language models only");
   const std::unique_ptr<Progress> progress = make_progress();
   TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
   alter(options, job.model->attentions());
@@ -153,9 +173,9 @@ void run_eval(EvalOptions options) {
   check(!options.controls || has_linear_part(loaded.model),
         "--controls: {} has softmax attention only; there is no part to leave out", options.model);
   SummaryExamples task;
-  std::unique_ptr<Tokenizer> tokenizer;  // for the task; measured_corpus() makes its own
+  std::unique_ptr<Tokenizer> tokenizer;  // for task and needle; measured_corpus() makes its own
+  if (options.task.given() || !options.needle.lengths.empty()) tokenizer = make_tokenizer(loaded.checkpoint.tokenizer);
   if (options.task.given()) {
-    tokenizer = make_tokenizer(loaded.checkpoint.tokenizer);
     task = task_examples(options, *tokenizer);
     options.perplexity.window = options.task.lengths().example;
   }
@@ -171,6 +191,13 @@ void run_eval(EvalOptions options) {
   if (options.task.given()) {
     summaries = summary_score(loaded.model, *tokenizer, task.examples, options.task.lengths().summary, *progress);
   }
+  std::vector<NeedleScore> needle;
+  if (!options.needle.lengths.empty()) {
+    options.needle.seed = options.common.seed;
+    // The key may stand in a text that is longer than what perplexity is measured on.
+    const Corpus haystack = options.task.given() ? corpus : measured_corpus(loaded, options.data, 0);
+    needle = needle_scores(loaded.model, *tokenizer, haystack, options.needle, *progress);
+  }
   std::optional<HeadFidelity> heads;
   if (options.fidelity_windows > 0) {
     heads = mean_over_heads(fidelity(loaded.model, corpus, options.fidelity_windows, kFidelityLength, *progress));
@@ -178,6 +205,7 @@ void run_eval(EvalOptions options) {
   if (!options.common.json) {
     print_table(result, removed);
     if (heads) print_fidelity(*heads);
+    print_needle(needle);
     if (summaries) print_summaries(*summaries);
     return;
   }
@@ -197,6 +225,7 @@ void run_eval(EvalOptions options) {
                           {"window_removed", removed->window_removed},
                           {"no_attention", removed->no_attention}};
   }
+  if (!needle.empty()) fields["needle"] = to_json(needle);
   if (heads) fields["fidelity"] = to_json(*heads);
   if (summaries) fields.update(to_json(*summaries, task.examples));
   print_json("eval", options.model, options.common, seconds_since(start), fields);
@@ -230,6 +259,14 @@ void add_eval(CLI::App& program) {
   verb->add_option("--fidelity-windows", options->fidelity_windows,
                    "also compare each head with softmax, on so many windows of 256 tokens; of a classifier that is done anyway")
       ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb->add_option("--needle", options->needle.lengths,
+                   "also ask for a pass key that stands somewhere in so many tokens of the data")
+      ->check(CLI::PositiveNumber)
+      ->delimiter(',')
+      ->type_name("N,...");
+  verb->add_option("--needle-samples", options->needle.samples, "prompts of each length, the key at another depth in each")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb->add_option("--state", options->state,
                    "read the text token by token, as writing does, the linear states kept in fp32, bf16 or int8")

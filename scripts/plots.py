@@ -40,12 +40,12 @@ def save(path, figure):
     pyplot_for_svg().close(figure)
 
 
-def draw_lines(path, lines, x_label, y_label):
-    """`lines`: {name: [(x, y), ...]}."""
+def draw_lines(path, lines, x_label, y_label, logarithmic=False):
+    """`lines`: {name: [(x, y), ...]}; `logarithmic`: both axes."""
     figure, axes = pyplot_for_svg().subplots(figsize=(7, 4.2), layout="constrained")
     for name, points in lines.items():
         axes.plot(*zip(*points), label=name, linewidth=1.4)
-    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set(xlabel=x_label, ylabel=y_label, **({"xscale": "log", "yscale": "log"} if logarithmic else {}))
     axes.legend()
     finish(axes)
     save(path, figure)

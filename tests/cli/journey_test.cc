@@ -168,6 +168,15 @@ TEST_F(Journey, EvalMeasuresWhatWasMadeWorse) {
   EXPECT_LT(rounded["rounded_weights_bytes"], rounded["bytes"].get<std::int64_t>() / 2);
   EXPECT_NE(evaluate(folder_ / "rounded", {"--no-teacher"})["perplexity"], before["perplexity"]);
 
+  // A pass key in a part of the text.
+  const json needle = evaluate(linear, {"--needle", "150,300", "--needle-samples", "3"})["needle"];
+  EXPECT_EQ(needle.size(), 2u);
+  EXPECT_EQ(needle["300"]["samples"], 3);
+  EXPECT_GT(needle["150"]["perplexity"], 1.0);
+  const Outcome narrow = run_program({"eval", linear, "--data", text_, "--limit-tokens", "200", "--needle", "20"});
+  EXPECT_EQ(narrow.status, 1);
+  EXPECT_NE(narrow.err.find("a prompt of 20 tokens has no room"), std::string::npos) << narrow.err;
+
   // Its maps in the model that it came from: as it was.
   const json moved = make({"distill", model_, "-o", folder_ / "moved", "--maps-from", linear}, "0");
   EXPECT_EQ(evaluate(folder_ / "moved")["perplexity"], before["perplexity"]);
