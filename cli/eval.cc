@@ -254,7 +254,7 @@ void add_eval(CLI::App& program) {
       ->delimiter(',')
       ->type_name("N,...");
   verb->add_option("--alter-maps", options->altered,
-                   "make the maps worse for this: temperature=X, flattened=SHARE, permuted=SHARE, noise=X, joined by commas")
+                   "make the maps worse for this: temperature=X, permuted=SHARE, noise=X, joined by commas")
       ->type_name("NAME=X,...");
   verb->add_option("--fidelity-windows", options->fidelity_windows,
                    "also compare each head with softmax, on so many windows of 256 tokens; of a classifier that is done anyway")

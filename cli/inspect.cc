@@ -121,6 +121,7 @@ std::vector<std::string> labels(const TaskModel& job, const ClassifierInput& exa
 }
 
 Inspected inspect_task(const InspectOptions& options, const std::string& model, const TaskConfig& task, Progress& progress) {
+  check(options.memory.empty(), "--memory: of language models only, and {} is a classifier", model);
   TaskModel job = open_task_model(model, task, options.common.seed, /*new_classifier=*/false);
   const Examples& examples = *job.task.evaluation;
   const std::int64_t count = std::min(options.examples, examples.size());
@@ -267,25 +268,31 @@ void add_inspect(CLI::App& program) {
   verb->add_option("--memory", options->memory,
                    "of a converted language model: also which layers to put back to softmax so that it keeps so much")
       ->type_name("BYTES@TOKENS");
-  verb->add_option("-o,--output", options->output, "write report.html, report.md and report.json there")->type_name("DIR");
+  CLI::Option* output = verb->add_option("-o,--output", options->output, "write report.html, report.md and report.json there");
+  output->type_name("DIR");
   verb->add_option("--text", options->text, "in the report: whose attention is shown; by default the data's beginning")
-      ->type_name("TEXT");
+      ->type_name("TEXT")
+      ->needs(output);
   verb->add_option("--map-tokens", options->map_tokens,
                    "in the report: of that text, fewer where the page would be too large; 0: no attention is shown")
       ->check(CLI::Range(std::int64_t{0}, kMostMapTokens))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(output);
   verb->add_option("--prompt", options->prompts, "in the report: what the models write after it; may be given again")
       ->type_name("TEXT")
       ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->needs(output);
   verb->add_option("--sample-tokens", options->sample_tokens, "in the report: most tokens that they write")
       ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(output);
   verb->add_option("--contexts", options->contexts, "in the report: lengths at which speed and memory are measured")
       ->type_name("N,...")
       ->delimiter(',')
       ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+      ->capture_default_str()
+      ->needs(output);
   add_common_options(*verb, options->common);
   verb->callback([options] { run_inspect(*options); });
 }

@@ -93,12 +93,15 @@ def holm(values):
 
 
 def points_of(records):
-    """{task: [point]}; a point without a score has its perplexity's negative for one."""
+    """{task: [point]}; a point without a score has its perplexity's negative for one. What an alteration leaves as it was (a map's scale, of relu) is
+    one point."""
     tasks = {}
     for record in records:
-        for case, values in record["result"].get("points", {}).items():
+        for values in record["result"].get("points", {}).values():
             score = values["score"] if "score" in values else -values["perplexity"]
-            tasks.setdefault(record["task"], []).append({**values, "score": score, "run": record["run"], "case": case})
+            points = tasks.setdefault(record["task"], [])
+            if (point := {**values, "score": score}) not in points:
+                points.append(point)
     return tasks
 
 

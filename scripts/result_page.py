@@ -187,8 +187,8 @@ def write_page(recipe, size, name, records, missing):
     each = lambda key: ", ".join(sorted({str(run[key]) for run in runs}))
     circumstances = f"; the runs' commits: {each('commit')}; {each('machine')}; threads a run: {each('threads')}"
     single = f"; of a single seed over {recipe['interval_over']}" if "interval_over" in recipe else ""
-    lines += [f"Mean ± half of the 95 % confidence interval over seeds (Student's t){single}. `scripts/experiment {name} --size {size}`"
-              f"{circumstances}." + (f" **{missing} runs are missing.**" if missing else "")]
+    means = "" if "points" in recipe else f"Mean ± half of the 95 % confidence interval over seeds (Student's t){single}. "
+    lines += [f"{means}`scripts/experiment {name} --size {size}`{circumstances}." + (f" **{missing} runs are missing.**" if missing else "")]
     (PAGES / f"{name}.md").write_text("\n".join(lines) + "\n")
     figures = {"experiment": name, "size": size, "commits": sorted({run["commit"] for run in runs}), "missing": missing, "cases": cases, "runs": records}
     (PAGES / f"{name}.json").write_text(with_a_line_each(figures) + "\n")

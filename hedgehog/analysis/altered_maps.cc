@@ -24,7 +24,6 @@ struct Part {
 };
 constexpr std::array kParts = {
     Part{"temperature", &MapAlteration::temperature, false},
-    Part{"flattened", &MapAlteration::flattened, true},
     Part{"permuted", &MapAlteration::permuted, true},
     Part{"noise", &MapAlteration::noise, false},
 };
@@ -69,7 +68,7 @@ MapAlteration map_alteration(const std::string& text) {
               (!part.share || value <= 1);
       alteration.*part.value = value;
     }
-    check(known, "\"{}\": expected temperature=X, flattened=SHARE, permuted=SHARE or noise=X, joined by commas", item);
+    check(known, "\"{}\": expected temperature=X, permuted=SHARE or noise=X, joined by commas", item);
   }
   return alteration;
 }
@@ -89,8 +88,6 @@ void alter_maps(Attention& attention, const MapAlteration& alteration, std::uint
       const at::Tensor size = weight.square().mean({1, 2}, /*keepdim=*/true).sqrt();
       weight.add_(at::empty(weight.sizes(), at::kFloat).normal_(0, alteration.noise, generator) * size);
     }
-    weight.lerp_(weight.mean(1, /*keepdim=*/true).expand_as(weight), alteration.flattened);
-    bias.lerp_(bias.mean(1, /*keepdim=*/true).expand_as(bias), alteration.flattened);
     weight.mul_(alteration.temperature);
     bias.mul_(alteration.temperature);
   }

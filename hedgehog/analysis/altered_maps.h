@@ -11,7 +11,6 @@ namespace hedgehog {
 /// Of a map u = W x + b with learned weights. Shares are of 1.
 struct MapAlteration {
   double temperature = 1;  // W and b times this, of queries and keys: above 1 the weights are spikier, below flatter
-  double flattened = 0;    // W's rows and b go this share of the way to their mean over the rows: at 1 all weights are alike
   double permuted = 0;     // this share of the keys' rows change places: as spiky as before, but for other keys
   double noise = 0;        // N(0, 1), times this and the root mean square of the head's W, is added to W
 };

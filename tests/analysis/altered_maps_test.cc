@@ -64,14 +64,6 @@ TEST(AlteredMaps, PermutedRowsAreSpikyForOtherKeys) {
   EXPECT_GT(half, after.own);
 }
 
-TEST(AlteredMaps, FlattenedToTheMeanAllWeightsAreAlike) {
-  const Measured before = measured("");
-  EXPECT_NEAR(measured("flattened=1").entropy, std::log(static_cast<double>(kKeys)), 1e-5);
-  const double half = measured("flattened=0.5").entropy;
-  EXPECT_GT(half, before.entropy + 0.3);
-  EXPECT_LT(half, std::log(static_cast<double>(kKeys)));
-}
-
 TEST(AlteredMaps, NoiseIsOfTheWeightsOwnSizeAndOfTheSeed) {
   const auto noisy = [](std::uint64_t seed) {
     Attention attention = spiky_attention();
@@ -93,11 +85,10 @@ TEST(AlteredMaps, SoftmaxStaysAndMapsWithoutWeightsAreRefused) {
 }
 
 TEST(AlteredMaps, TextIsReadOrRefused) {
-  const MapAlteration read = map_alteration("temperature=2,permuted=0.25,noise=1e-1,flattened=1");
+  const MapAlteration read = map_alteration("temperature=2,permuted=0.25,noise=1e-1");
   EXPECT_EQ(read.temperature, 2);
   EXPECT_EQ(read.permuted, 0.25);
   EXPECT_EQ(read.noise, 0.1);
-  EXPECT_EQ(read.flattened, 1);
   for (const char* wrong : {"heat=2", "temperature", "temperature=", "temperature=x", "noise=-1", "permuted=1.5", "noise=inf",
                             "noise=1 ", "noise=1,,permuted=1"}) {
     EXPECT_NE(error_of([&] { map_alteration(wrong); }).find("expected temperature=X"), std::string::npos) << wrong;

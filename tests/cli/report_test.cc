@@ -178,6 +178,12 @@ TEST_F(Report, LayersThatAreKeptFitTheMemoryThatWasNamed) {
   EXPECT_EQ(with({"--memory", "1MB@1k", "-o", folder_ / "wrong"}).status, 2);
 }
 
+TEST_F(Report, WhatItShowsNeedsAFolderToGoTo) {
+  const Outcome outcome = run_program({"inspect", model_, "--data", text_, "--prompt", "the "});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_NE(outcome.err.find("--prompt requires --output"), std::string::npos) << outcome.err;
+}
+
 TEST_F(Report, ThatCannotBeWrittenSaysWhere) {
   const std::string file = folder_.write("file", "");
   const Outcome outcome = run_program({"inspect", model_, "--data", text_, "--sequences", "1", "--length", "32", "--contexts",
