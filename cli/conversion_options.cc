@@ -147,6 +147,11 @@ Corpus read_text(const ConversionOptions& options, const LoadedModel& loaded, co
   return read_corpus({paths.begin(), paths.end()}, tokenizer, limit, loaded.checkpoint.tokenizer.chat_template);
 }
 
+/// Of a text that the model can read: as many as it has learned positions for.
+std::int64_t most_tokens(const Decoder& model) {
+  return model.config().learned_positions ? model.config().max_positions : kMost;
+}
+
 Corpus training_text(const ConversionOptions& options, const ConversionJob& job, Progress& progress) {
   if (options.data.front() != "self") return read_text(options, job.loaded, *job.tokenizer, options.data, 0);
   SelfTextConfig config;
@@ -186,7 +191,7 @@ void open_text(const ConversionOptions& options, ConversionJob& job, Progress& p
   }
   const std::int64_t there = std::ssize(job.evaluation.tokens);
   check(there >= 2, "{}: too short to measure on", job.evaluation.description);
-  job.perplexity.window = std::min(job.perplexity.window, there);
+  job.perplexity.window = std::min({job.perplexity.window, there, most_tokens(job.loaded.model)});
 }
 
 void keep_softmax(const ConversionOptions& options, ConversionConfig& config) {
@@ -291,7 +296,7 @@ TrainingRun training_run(const ConversionOptions& options, const ConversionConfi
 std::vector<HeadFidelity> heads_on(const Decoder& model, Corpus text, std::int64_t rows, std::int64_t length,
                                    Progress& progress) {
   text.scored.clear();
-  return fidelity(model, text, rows, std::min(length, std::ssize(text.tokens)), progress);
+  return fidelity(model, text, rows, std::min({length, std::ssize(text.tokens), most_tokens(model)}), progress);
 }
 
 void take_maps(const ConversionOptions& options, ConversionJob& job, Progress& progress) {

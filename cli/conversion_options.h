@@ -77,6 +77,9 @@ ConversionJob open_job(const ConversionOptions& options, Progress& progress);
 TrainingRun training_run(const ConversionOptions& options, const ConversionConfig& config, const ConversionJob& job,
                          const std::filesystem::path& directory);
 
+/// Rows of the held-out text whose heads a report looks at.
+inline constexpr std::int64_t kInspectedRows = 4;
+
 /// Each head of `model` beside softmax on `rows` rows of `length` tokens of `text`, or of as many as it has. All of its tokens
 /// count, and the rows have no room between documents.
 std::vector<HeadFidelity> heads_on(const Decoder& model, Corpus text, std::int64_t rows, std::int64_t length,

@@ -18,8 +18,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kInspectedRows = 4, kInspectedLength = 256;  // of the evaluation text, whose heads are looked at
-constexpr std::size_t kShownTokens = 48;                            // of its beginning, whose attention is shown
+constexpr std::int64_t kInspectedLength = 256;  // of the rows whose heads are looked at
+constexpr std::size_t kShownTokens = 48;        // of its beginning, whose attention is shown
 constexpr const char* kKeptLayersFile = "kept_layers.json";
 constexpr std::size_t kMostKeptLayers = std::size_t{1} << 20;  // bytes of it
 constexpr std::int64_t kSampleTokens = 64;                     // that the models write after these

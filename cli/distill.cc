@@ -41,7 +41,8 @@ void run_distill(const ConversionOptions& options) {
   const auto held_out = [&] {
     return mean_over_layers(model, distillation_losses(model, job.evaluation, rows, length, *progress));
   };
-  const auto heads = [&] { return heads_on(model, job.evaluation, rows, length, *progress); };
+  const std::int64_t inspected = std::min(rows, kInspectedRows);
+  const auto heads = [&] { return heads_on(model, job.evaluation, inspected, length, *progress); };
   const Attention::DistillationLoss before = held_out();
   FidelityReport report;
   report.models.push_back(reported_model("before distillation", heads(), {}));
@@ -56,7 +57,7 @@ void run_distill(const ConversionOptions& options) {
   report.models.push_back(reported_model("distilled", distilled, verdicts(distilled, hybrid_window(model))));
   report.title = options.model + ", distilled";
   report.subtitle =
-      fmt::format("Each head against softmax, on {} rows of {} tokens of {}", rows, length, job.evaluation.description);
+      fmt::format("Each head against softmax, on {} rows of {} tokens of {}", inspected, length, job.evaluation.description);
   write_fidelity_report(options.output, report);
   finish_run(training);
 

@@ -8,7 +8,9 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -151,6 +153,10 @@ nlohmann::json written_sample(const Decoder& model, const Tokenizer& tokenizer, 
   GenerationRequest request;
   request.prompt = tokenizer.encode(prompt, true);
   request.max_tokens = most_tokens;
+  if (model.config().learned_positions) {
+    const std::int64_t room = model.config().max_positions - std::ssize(request.prompt);
+    request.max_tokens = std::clamp<std::int64_t>(room, 0, most_tokens);
+  }
   const GenerationResult result = generate(model, tokenizer, request);
   if (interrupted()) throw Interrupted{};
   return {{"prompt", prompt}, {"text", result.text}};

@@ -183,6 +183,26 @@ TEST_F(Journey, EvalMeasuresWhatWasMadeWorse) {
   EXPECT_EQ(moved["held_out"]["before"], moved["held_out"]["after"]);
 }
 
+TEST_F(Journey, OfAModelWithFewLearnedPositionsIsMeasuredOnShorterWindows) {
+  const std::string config =
+      folder_.write("gpt2.json", R"({"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64})");
+  const std::string gpt2 = folder_ / "gpt2", linear = folder_ / "linear";
+  run_json({"train", config, "--data", text_, "--tokens", "512", "--length", "32", "--batch", "4", "--eval-window", "64", "-o",
+            gpt2});
+  const auto convert = [&](const char* length) {
+    return run_program({"convert", gpt2, "--data", text_, "--attention", "linear", "--distill-tokens", "256",
+                        "--distill-length", "64", "--finetune-tokens", "256", "--finetune-length", length, "--threads", "1",
+                        "-o", linear});
+  };
+  const Outcome longer = convert("128");
+  EXPECT_EQ(longer.status, 1);
+  EXPECT_NE(longer.err.find("rows of 128 tokens are too long: the model has learned positions for 64"), std::string::npos)
+      << longer.err;
+  EXPECT_FALSE(std::filesystem::exists(linear + "/training.jsonl")) << "it was known before the first stage";
+  const Outcome fits = convert("64");  // windows to measure on are of 512 tokens by default
+  EXPECT_EQ(fits.status, 0) << fits.err;
+}
+
 TEST_F(Journey, TablesAreForPeopleAndProgressGoesToStandardError) {
   const Outcome outcome =
       run_program({"eval", model_, "--data", text_, "--eval-window", "64", "--limit-tokens", "640", "--batch", "1"});
