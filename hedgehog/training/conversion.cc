@@ -31,9 +31,9 @@ std::vector<StageMaker> conversion_stages(Decoder& model, const Corpus& corpus, 
                                           const std::optional<Decoder>& teacher) {
   // All that can be known to fail is known now, not after the hours of the stages before.
   const auto check_stage = [&](const auto& stage) {
-    BatchSampler(corpus, stage.batch, stage.length, 0);
     check(!model.config().learned_positions || stage.length <= model.config().max_positions,
           "rows of {} tokens are too long: the model has learned positions for {}", stage.length, model.config().max_positions);
+    BatchSampler(corpus, stage.batch, stage.length, 0);
   };
   std::vector<StageMaker> stages;
   for (std::size_t i = 0; i < config.distillation.size(); ++i) {
