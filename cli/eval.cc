@@ -143,9 +143,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 // A classifier on its task, and a converted one's heads beside softmax's.
 void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::chrono::steady_clock::time_point start) {
   check(!options.controls && options.teacher.empty() && options.keep_softmax.empty() && options.fidelity_windows == 0 &&
-            options.state.empty(),
-        "--controls, --teacher, --keep-softmax, --fidelity-windows, --state: of language models only");
-  check(options.needle.lengths.empty(), "--needle: of language models only");
+            options.state.empty() && options.needle.lengths.empty(),
+        "--controls, --teacher, --keep-softmax, --fidelity-windows, --state, --needle: of language models only");
   const std::unique_ptr<Progress> progress = make_progress();
   TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
   alter(options, job.model->attentions());

@@ -23,7 +23,6 @@
 namespace hedgehog::cli {
 namespace {
 
-constexpr std::int64_t kBatch = 16;           // examples of a task at a time
 constexpr std::size_t kPrintedVerdicts = 10;  // lines
 constexpr std::int64_t kMostMapTokens = 128;
 constexpr double kMostMapBytes = 2.5e6;  // of all maps in a report, so that the page stays below 5 MB
@@ -127,7 +126,7 @@ Inspected inspect_task(const InspectOptions& options, const std::string& model, 
   const std::int64_t count = std::min(options.examples, examples.size());
   Inspected result;
   result.model = model;
-  result.heads = fidelity(*job.model, examples, count, kBatch, progress);
+  result.heads = task_heads(job, options.examples, progress);
   result.verdicts = verdicts(result.heads, /*window=*/0);
   result.data = {{"task", job.task.name}, {"examples", count}};
   result.text = fmt::format("{} examples of {}", count, job.task.name);

@@ -1,6 +1,7 @@
 #include "cli/maps_source.h"
 
 #include "cli/model_data.h"
+#include "cli/task_model.h"
 #include "hedgehog/analysis/moved_maps.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/checkpoint/json_file.h"
@@ -15,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kMostConfiguration = std::size_t{1} << 20, kMostReport = std::size_t{16} << 20;  // bytes
+constexpr std::size_t kMostReport = std::size_t{16} << 20;  // bytes
 
 /// The source's attentions, and the model that they live in.
 struct OpenSource {
@@ -24,17 +25,9 @@ struct OpenSource {
   std::vector<Attention*> attentions;
 };
 
-// What `hedgehog train` makes of an encoder or a task is a classifier; it names its task.
-bool is_classifier(const fs::path& model) {
-  const fs::path file = model / "config.json";
-  if (!fs::exists(file)) return false;
-  const nlohmann::json config = read_json_object(file.string(), kMostConfiguration);
-  return config.contains("hedgehog") && config["hedgehog"].is_object() && config["hedgehog"].contains("task");
-}
-
 OpenSource open_source(const fs::path& model) {
   OpenSource source;
-  if (is_classifier(model)) {
+  if (measured_task(model.string(), {})) {  // a classifier names the task that it was trained on
     source.classifier = load_classifier(open_checkpoint(model), /*labels=*/0, /*seed=*/0);
     source.attentions = source.classifier->attentions();
   } else {
