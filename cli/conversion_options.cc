@@ -1,5 +1,6 @@
 #include "cli/conversion_options.h"
 
+#include "cli/kept_softmax.h"
 #include "cli/model_data.h"
 #include "hedgehog/analysis/fidelity.h"
 #include "hedgehog/analysis/kept_layers.h"
@@ -59,10 +60,10 @@ void add_attention_options(CLI::App& verb, ConversionOptions& options) {
   verb.add_flag("--gate,!--no-gate", config.gate, "scalar decay gate on the state")->group(group);
   verb.add_option(
           "--keep-softmax", options.keep_softmax,
-          "layers that keep softmax, such as 1,2; or auto:64MiB@32k, of convert: those where it lowers the loss most, as "
-          "many as that memory holds after so many tokens")
+          "layers that keep softmax, such as 1,2, or key/value heads of them, such as 7.0; or auto:64MiB@32k, of convert: "
+          "those where it lowers the loss most, as many as that memory holds after so many tokens")
       ->delimiter(',')
-      ->type_name("N,...")
+      ->type_name("N,N.HEAD,...")
       ->group(group);
   verb.add_option("--memory", options.memory, "with --keep-softmax auto: the memory")->type_name("BYTES@TOKENS")->group(group);
   add_maps_source(verb, options.maps, group);
@@ -203,14 +204,7 @@ void keep_softmax(const ConversionOptions& options, ConversionConfig& config) {
     return;
   }
   if (!options.memory.empty()) throw CLI::ValidationError("--memory", "goes with --keep-softmax auto");
-  for (const std::string& text : options.keep_softmax) {
-    if (std::int64_t layer = 0; CLI::detail::lexical_cast(text, layer)) {
-      config.keep_softmax.push_back(layer);
-    } else {
-      throw CLI::ValidationError("--keep-softmax", "expected numbers of layers, or auto:MEMORY, found '" + text + "'");
-    }
-  }
-  std::sort(config.keep_softmax.begin(), config.keep_softmax.end());
+  config.keep_softmax = kept_softmax_list(options.keep_softmax);
 }
 
 }  // namespace
@@ -322,10 +316,13 @@ void keep_attention(const ConversionOptions& options, ConversionConfig& config, 
   const std::vector<DecoderLayer>& layers = job.loaded.model.layers();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const AttentionConfig& installed = layers[i].attention.config();
+    const auto layer = static_cast<std::int64_t>(i);
     if (installed.kind == AttentionKind::kSoftmax) {
-      config.keep_softmax.push_back(static_cast<std::int64_t>(i));
+      config.keep_softmax.push_back({layer});
     } else {
+      for (const std::int64_t head : installed.softmax_heads) config.keep_softmax.push_back({layer, head});
       config.attention = installed;
+      config.attention.softmax_heads.clear();
     }
   }
   check(!options.attention_given || wanted == config.attention.kind,

@@ -1,6 +1,7 @@
 // hedgehog eval MODEL: perplexity, divergence from softmax, and the controls; with a task also the summaries that it writes; of
 // a classifier the task's score.
 #include "cli/command.h"
+#include "cli/kept_softmax.h"
 #include "cli/model_data.h"
 #include "cli/summary_task.h"
 #include "cli/task_model.h"
@@ -27,7 +28,7 @@ struct EvalOptions {
   std::vector<std::filesystem::path> data;
   SummaryTask task;
   PerplexityConfig perplexity;
-  std::vector<std::int64_t> keep_softmax;
+  std::vector<KeptSoftmax> keep_softmax;
   std::string altered;                // maps, see analysis/altered_maps.h; empty: as they are
   std::int64_t fidelity_windows = 0;  // of a language model's data
   NeedleConfig needle;
@@ -167,7 +168,7 @@ void run_eval(EvalOptions options) {
   if (!options.state.empty()) options.perplexity.state = state_dtype(options.state);
   check(!options.data.empty(), "--data: which text should {} be measured on?", options.model);
   LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
-  for (const std::int64_t layer : options.keep_softmax) change_layer(loaded.model, layer, 0);
+  for (const KeptSoftmax& kept : options.keep_softmax) change_layer(loaded.model, kept, 0);
   alter(options, attentions_of(loaded.model));
   check(!options.controls || has_linear_part(loaded.model),
         "--controls: {} has softmax attention only; there is no part to leave out", options.model);
@@ -249,9 +250,8 @@ void add_eval(CLI::App& program) {
   verb->add_option("--batch", options->perplexity.batch, "windows at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb->add_option("--keep-softmax", options->keep_softmax, "layers that are put back to softmax for this, such as 1,2")
-      ->delimiter(',')
-      ->type_name("N,...");
+  add_kept_softmax(*verb, options->keep_softmax,
+                   "layers, or key/value heads of them, that are put back to softmax for this, such as 1,2.0");
   verb->add_option("--alter-maps", options->altered,
                    "make the maps worse for this: temperature=X, permuted=SHARE, noise=X, joined by commas")
       ->type_name("NAME=X,...");

@@ -112,15 +112,15 @@ void write_fidelity_report(const std::filesystem::path& directory, const Fidelit
 }
 
 std::vector<Cells> kept_layers_table(const KeptLayers& kept) {
-  std::vector<Cells> lines = {{"layers put back to softmax", "memory", "perplexity"}};
+  std::vector<Cells> lines = {{"layers (or layer.head) put back to softmax", "memory", "perplexity"}};
   const auto add = [&](const std::string& what, std::int64_t bytes, double loss) {
     lines.push_back({what, fmt::format("{:.2f} MB", static_cast<double>(bytes) / 1e6), fmt::format("{:.3f}", std::exp(loss))});
   };
   add("none", kept.bytes, kept.loss);
   for (const LayerChange& change : kept.changes) {
-    add(change.window == 0 ? fmt::format("+ {}", change.layer)
-                           : fmt::format("+ a window of {} in {}", change.window, change.layer),
-        change.bytes, change.loss);
+    const std::string what = to_string(change.what);
+    add(change.window == 0 ? "+ " + what : fmt::format("+ a window of {} in {}", change.window, what), change.bytes,
+        change.loss);
   }
   for (const UniformChoice& choice : kept.uniform) {
     add(fmt::format("instead the {}: {}", choice.name, fmt::join(choice.layers, ", ")), choice.bytes, choice.loss);

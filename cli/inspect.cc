@@ -45,6 +45,7 @@ struct InspectOptions {
   TaskConfig task;
   std::int64_t sequences = 4, length = 512, examples = 64;
   bool join = false;
+  bool whole_layers = false;
   std::string memory;            // that layers are to be chosen for; empty: none are
   std::filesystem::path output;  // of a report; empty: none
   std::string text;              // whose attention the report shows; empty: the data's beginning
@@ -175,7 +176,10 @@ Inspected inspect_text(const InspectOptions& options, const std::string& model, 
   result.data = corpus.description;
   result.text = fmt::format("{} windows of {} tokens of {}", options.sequences, options.length, corpus.description);
   if (!options.memory.empty()) {
-    const KeptLayersConfig config{memory_budget(options.memory), options.sequences * options.length, options.length};
+    const KeptLayersConfig config{.budget = memory_budget(options.memory),
+                                  .tokens = options.sequences * options.length,
+                                  .window = options.length,
+                                  .heads = !options.whole_layers};
     result.kept = choose_kept_layers(loaded.model, corpus, config, progress);
   }
   if (!options.output.empty()) result.more = shown(options, loaded, corpus, result.heads.size(), progress);
@@ -185,7 +189,7 @@ Inspected inspect_text(const InspectOptions& options, const std::string& model, 
 
 void print(const KeptLayers& kept) {
   fmt::print("\n");
-  for (const Cells& line : kept_layers_table(kept)) fmt::print("{:<40}{:>12}{:>12}\n", line[0], line[1], line[2]);
+  for (const Cells& line : kept_layers_table(kept)) fmt::print("{:<44}{:>12}{:>12}\n", line[0], line[1], line[2]);
 }
 
 void print(const Inspected& inspected) {
@@ -264,9 +268,12 @@ void add_inspect(CLI::App& program) {
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 24))
       ->capture_default_str();
   verb->add_flag("--join", options->join, "take all texts as one, so that windows longer than a text are full");
-  verb->add_option("--memory", options->memory,
-                   "of a converted language model: also which layers to put back to softmax so that it keeps so much")
+  verb->add_option(
+          "--memory", options->memory,
+          "of a converted language model: also which layers, and key/value heads of them, to put back to softmax so that it "
+          "keeps so much")
       ->type_name("BYTES@TOKENS");
+  verb->add_flag("--whole-layers", options->whole_layers, "with --memory: layers alone");
   CLI::Option* output = verb->add_option("-o,--output", options->output, "write report.html, report.md and report.json there");
   output->type_name("DIR");
   verb->add_option("--text", options->text, "in the report: whose attention is shown; by default the data's beginning")

@@ -2,6 +2,7 @@
 // or converted on the way: attention swapped, distilled on the task's own examples, finetuned.
 #include "cli/command.h"
 #include "cli/fidelity_report.h"
+#include "cli/kept_softmax.h"
 #include "cli/maps_source.h"
 #include "cli/task_model.h"
 #include "cli/train_language.h"
@@ -34,7 +35,7 @@ struct TrainOptions {
 
   std::string attention;  // empty: what the model has
   AttentionConfig attention_config;
-  std::vector<std::int64_t> keep_softmax;
+  std::vector<KeptSoftmax> keep_softmax;
   MapsSource maps;
   double distillation_epochs = 0;
   DistillationConfig distillation;
@@ -190,7 +191,8 @@ void add_train(CLI::App& program) {
       ->group(attention);
   count("--map-dim", config.feature_dim, "rows of the map's matrix, 0 for the head's dimension", attention);
   count("--window", config.window, "last keys that a hybrid attends to exactly", attention);
-  verb->add_option("--keep-softmax", options->keep_softmax, "layers that keep softmax")->delimiter(',')->group(attention);
+  add_kept_softmax(*verb, options->keep_softmax, "layers, or key/value heads of them, that keep softmax: 3,7.2")
+      ->group(attention);
   add_maps_source(*verb, options->maps, attention);
 
   const std::string distillation = "Distillation";

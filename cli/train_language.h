@@ -29,7 +29,7 @@ struct LanguageJob {
   std::string model;  // a config.json
   std::filesystem::path output;
   AttentionConfig attention;
-  std::vector<std::int64_t> keep_softmax;
+  std::vector<KeptSoftmax> keep_softmax;
   bool resume = false;
   double save_minutes = 5;
 };

@@ -47,7 +47,7 @@ void add_layer(AttentionMaps& maps, std::int64_t layer, const Attention& attenti
   std::iota(rows.begin(), rows.end(), 0);
   const at::Tensor softmax =
       operator_weights(attention.with_config(softmax_like(attention, softmax_window)).operator_input(input), rows).weights;
-  const at::Tensor linear = operator_weights(attention.operator_input(input), rows).weights;
+  const at::Tensor linear = attention_weights(attention, input, rows).weights;
   for (std::int64_t head = 0; head < softmax.size(1); ++head) {
     const at::Tensor p = softmax[0][head], a = linear[0][head];
     const auto shown = [&](const at::Tensor& x) { return x.narrow(1, 0, std::ssize(rows)).contiguous(); };

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <set>
 #include <string_view>
 #include <utility>
 
@@ -19,6 +18,7 @@ namespace hedgehog {
 namespace {
 
 constexpr std::int64_t kLongerWindows[] = {4, 16};  // times the window that a hybrid has
+constexpr std::size_t kShareOfHeads = 3;            // heads are tried in one of so many layers
 
 /// A whole number with one of the units behind it.
 std::int64_t number_with_unit(std::string_view text, const std::vector<std::pair<std::string_view, std::int64_t>>& units,
@@ -39,14 +39,26 @@ std::int64_t softmax_window(const DecoderConfig& model, std::int64_t layer) {
 
 /// A change that might be made.
 struct Candidate {
-  std::int64_t layer = 0, window = 0, bytes = 0;  // bytes: more than now
-  double loss = 0;
+  KeptSoftmax what;
+  std::int64_t window = 0, bytes = 0;  // bytes: more than now
+  double loss = 0, gain = 0;           // gain: what it lowers the loss by, for each byte
 };
+
+bool more_gain(const Candidate& a, const Candidate& b) {
+  return a.gain > b.gain;
+}
 
 class Chooser {
  public:
   Chooser(const Decoder& model, const Corpus& corpus, const KeptLayersConfig& config, Progress& progress)
-      : original_(model), model_(model), corpus_(corpus), config_(config), progress_(progress) {}
+      : original_(model),
+        model_(model),
+        batches_(cut_windows(corpus, config.window, config.tokens, 4)),
+        config_(config),
+        progress_(progress) {
+    for (const WindowBatch& batch : batches_) targets_ += static_cast<double>(batch.targets.numel());
+    check(targets_ > 0, "no token of the text can be scored: every document is one token long");
+  }
 
   KeptLayers choose() {
     kept_.bytes = context_bytes(model_, config_.budget.tokens);
@@ -62,17 +74,34 @@ class Chooser {
   }
 
  private:
-  double loss_of(const Decoder& model) const {
-    if (interrupted()) throw Interrupted{};
-    Progress silent;
-    return std::log(perplexity(model, corpus_, {config_.window, config_.tokens, 4}, silent).perplexity);
+  std::vector<DecoderPass> begin_passes() const {
+    std::vector<DecoderPass> passes;
+    for (const WindowBatch& batch : batches_) passes.push_back(model_.begin_pass(batch.tokens, batch.segment_start));
+    return passes;
   }
 
+  // Of `model`, whose layers before `first` are what they are where the passes stand.
+  double loss_from(const Decoder& model, std::vector<DecoderPass> passes, std::int64_t first) const {
+    double sum = 0;
+    for (std::size_t i = 0; i < batches_.size(); ++i) {
+      if (interrupted()) throw Interrupted{};
+      model.run_layers(passes[i], first, model.config().layers);
+      sum += negative_log_likelihood(model, batches_[i], model.end_pass(passes[i]));
+    }
+    return sum / targets_;
+  }
+
+  double loss_of(const Decoder& model) const { return loss_from(model, begin_passes(), 0); }
+
   void measure_uniform() {
-    const auto count = std::ssize(kept_.changes), layers = original_.config().layers;
     const bool all_softmax =
         std::all_of(kept_.changes.begin(), kept_.changes.end(), [](const auto& c) { return c.window == 0; });
-    if (count == 0 || !all_softmax) return;
+    if (kept_.changes.empty() || !all_softmax) return;
+    const std::int64_t layers = original_.config().layers;
+    Decoder one = original_;
+    change_layer(one, {layers - 1}, 0);
+    const std::int64_t layer_bytes = bytes_of(one, layers - 1) - bytes_of(original_, layers - 1);
+    const std::int64_t count = std::clamp<std::int64_t>((bytes_ - kept_.bytes + layer_bytes - 1) / layer_bytes, 1, layers);
     std::vector<UniformChoice> choices(2);
     choices[0].name = "every n-th";
     choices[1].name = "last";
@@ -82,7 +111,7 @@ class Chooser {
     }
     for (UniformChoice& choice : choices) {
       Decoder changed = original_;
-      for (const std::int64_t layer : choice.layers) change_layer(changed, layer, 0);
+      for (const std::int64_t layer : choice.layers) change_layer(changed, {layer}, 0);
       choice.loss = loss_of(changed);
       choice.bytes = context_bytes(changed, config_.budget.tokens);
       kept_.uniform.push_back(std::move(choice));
@@ -94,48 +123,97 @@ class Chooser {
                          model.dtype());
   }
 
-  std::vector<Candidate> candidates() const {
+  void consider(std::vector<Candidate>& candidates, const KeptSoftmax& what, std::int64_t window) const {
+    Decoder changed = model_;
+    change_layer(changed, what, window);
+    const std::int64_t bytes = bytes_of(changed, what.layer) - bytes_of(model_, what.layer);
+    if (bytes > 0) candidates.push_back({what, window, bytes});
+  }
+
+  // Changes of a whole layer: softmax or longer windows.
+  std::vector<Candidate> of_layer(std::int64_t layer) const {
+    const AttentionConfig& now = model_.layers()[static_cast<std::size_t>(layer)].attention.config();
     std::vector<Candidate> result;
-    for (std::int64_t layer = 0; layer < model_.config().layers; ++layer) {
-      const Attention& now = model_.layers()[static_cast<std::size_t>(layer)].attention;
-      if (now.config().kind == AttentionKind::kSoftmax) continue;
-      std::vector<std::int64_t> windows = {0};
-      if (now.config().kind == AttentionKind::kHybrid) {
-        for (const std::int64_t times : kLongerWindows) windows.push_back(times * now.config().window);
-      }
-      for (const std::int64_t window : windows) {
-        if (window >= config_.budget.tokens) continue;
-        Decoder changed = model_;
-        change_layer(changed, layer, window);
-        const std::int64_t bytes = bytes_of(changed, layer) - bytes_of(model_, layer);
-        if (bytes > 0 && bytes_ + bytes <= config_.budget.bytes) result.push_back({layer, window, bytes, 0});
+    if (now.kind == AttentionKind::kSoftmax) return result;
+    consider(result, {layer}, 0);
+    if (now.kind == AttentionKind::kHybrid) {
+      for (const std::int64_t times : kLongerWindows) {
+        if (times * now.window < config_.budget.tokens) consider(result, {layer}, times * now.window);
       }
     }
     return result;
   }
 
-  // Whether any change was made.
-  bool choose_round(int round) {
-    std::vector<Candidate> all = candidates();
-    if (all.empty()) return false;
-    progress_.begin(fmt::format("which layers to keep, {} of {}", round + 1, config_.rounds), std::ssize(all));
-    for (std::size_t i = 0; i < all.size(); ++i) {
+  std::vector<Candidate> of_heads(std::int64_t layer) const {
+    const DecoderConfig& shape = model_.config();
+    const auto& kept = model_.layers()[static_cast<std::size_t>(layer)].attention.config().softmax_heads;
+    std::vector<Candidate> result;
+    if (shape.kv_heads - std::ssize(kept) < 2 || softmax_window(shape, layer) > 0) return result;
+    for (std::int64_t head = 0; head < shape.kv_heads; ++head) {
+      if (std::find(kept.begin(), kept.end(), head) == kept.end()) consider(result, {layer, head}, 0);
+    }
+    return result;
+  }
+
+  // With their losses: the layers before a change are run once for all that come after it.
+  std::vector<Candidate> measured(const std::vector<Candidate>& candidates, const std::string& stage) const {
+    std::vector<Candidate> result = candidates;
+    progress_.begin(stage, std::ssize(result));
+    std::vector<DecoderPass> passes = begin_passes();
+    std::int64_t done = 0, reached = 0;
+    for (Candidate& candidate : result) {
+      for (DecoderPass& pass : passes) model_.run_layers(pass, reached, candidate.what.layer);
+      reached = candidate.what.layer;
       Decoder changed = model_;
-      change_layer(changed, all[i].layer, all[i].window);
-      all[i].loss = loss_of(changed);
-      progress_.update(static_cast<std::int64_t>(i + 1), fmt::format("layer {}: loss {:.3f}", all[i].layer, all[i].loss));
+      change_layer(changed, candidate.what, candidate.window);
+      candidate.loss = loss_from(changed, passes, reached);
+      candidate.gain = (loss_ - candidate.loss) / static_cast<double>(candidate.bytes);
+      progress_.update(++done, fmt::format("{}: loss {:.3f}", to_string(candidate.what), candidate.loss));
     }
     progress_.end();
-    const double before = loss_;
-    const auto gain = [&](const Candidate& c) { return (before - c.loss) / static_cast<double>(c.bytes); };
-    std::stable_sort(all.begin(), all.end(), [&](const Candidate& a, const Candidate& b) { return gain(a) > gain(b); });
+    return result;
+  }
+
+  // All changes, measured; heads only of the layers whose own softmax lowers the loss most: there are many heads.
+  std::vector<Candidate> measured_changes(int round) const {
+    const std::string stage = fmt::format("what to keep, {} of {}", round + 1, config_.rounds);
+    std::vector<Candidate> changes;
+    for (std::int64_t layer = 0; layer < model_.config().layers; ++layer) {
+      const std::vector<Candidate> more = of_layer(layer);
+      changes.insert(changes.end(), more.begin(), more.end());
+    }
+    changes = measured(changes, stage + ": layers");
+    if (!config_.heads) return changes;
+    std::vector<Candidate> layers;
+    std::copy_if(changes.begin(), changes.end(), std::back_inserter(layers), [](const Candidate& c) { return c.window == 0; });
+    std::stable_sort(layers.begin(), layers.end(), more_gain);
+    layers.resize((layers.size() + kShareOfHeads - 1) / kShareOfHeads);
+    std::sort(layers.begin(), layers.end(), [](const Candidate& a, const Candidate& b) { return a.what < b.what; });
+    std::vector<Candidate> heads;
+    for (const Candidate& layer : layers) {
+      const std::vector<Candidate> more = of_heads(layer.what.layer);
+      heads.insert(heads.end(), more.begin(), more.end());
+    }
+    heads = measured(heads, stage + ": heads");
+    changes.insert(changes.end(), heads.begin(), heads.end());
+    return changes;
+  }
+
+  // Whether any change was made.
+  bool choose_round(int round) {
+    std::vector<Candidate> all = measured_changes(round);
+    std::stable_sort(all.begin(), all.end(), more_gain);
     // The last round may spend all that is left, the others their share of it.
     const std::int64_t limit = bytes_ + (config_.budget.bytes - bytes_) / (config_.rounds - round);
-    std::set<std::int64_t> changed;
+    std::vector<KeptSoftmax> changed;
     for (const Candidate& candidate : all) {
-      if (gain(candidate) <= 0 || (!changed.empty() && bytes_ >= limit)) break;
+      if (candidate.gain <= 0 || (!changed.empty() && bytes_ >= limit)) break;
       const bool fits = bytes_ + candidate.bytes <= config_.budget.bytes;
-      if (fits && !changed.contains(candidate.layer) && make(candidate)) changed.insert(candidate.layer);
+      // Heads of one layer go together; a whole layer and a part of it do not.
+      const bool free = std::none_of(changed.begin(), changed.end(), [&](const KeptSoftmax& other) {
+        return other.layer == candidate.what.layer && (other.head < 0 || candidate.what.head < 0);
+      });
+      if (fits && free && make(candidate)) changed.push_back(candidate.what);
     }
     return !changed.empty();
   }
@@ -143,19 +221,20 @@ class Chooser {
   // Gains do not add up: what no longer lowers the loss beside the others is left out.
   bool make(const Candidate& candidate) {
     Decoder changed = model_;
-    change_layer(changed, candidate.layer, candidate.window);
+    change_layer(changed, candidate.what, candidate.window);
     const double loss = loss_of(changed);
     if (loss >= loss_) return false;
     model_ = std::move(changed);
     loss_ = loss;
-    bytes_ += candidate.bytes;
-    kept_.changes.push_back({candidate.layer, candidate.window, loss_, bytes_});
+    bytes_ = context_bytes(model_, config_.budget.tokens);
+    kept_.changes.push_back({candidate.what, candidate.window, loss_, bytes_});
     return true;
   }
 
   const Decoder& original_;
   Decoder model_;  // a copy, changed on the way
-  const Corpus& corpus_;
+  const std::vector<WindowBatch> batches_;
+  double targets_ = 0;
   const KeptLayersConfig& config_;
   Progress& progress_;
   KeptLayers kept_;
@@ -180,6 +259,13 @@ std::int64_t context_bytes(const Attention& attention, const DecoderConfig& mode
     const std::int64_t rows = config.window > 0 ? std::min(config.window, tokens) : tokens;
     return 2 * model.kv_heads * model.head_dim * rows * static_cast<std::int64_t>(at::elementSize(dtype));
   }
+  if (attention.softmax_heads().defined()) {
+    AttentionConfig without = config;
+    without.softmax_heads.clear();
+    const std::int64_t kept = std::ssize(config.softmax_heads);
+    return context_bytes(attention.with_config(without), model, tokens, dtype) / model.kv_heads * (model.kv_heads - kept) +
+           context_bytes(attention.with_config({}), model, tokens, dtype) / model.kv_heads * kept;
+  }
   // All else is of fixed size, once its window is full.
   const std::int64_t rows = std::min(tokens, config.window + config.sinks + 1);
   const auto zeros = [&](std::int64_t heads) { return at::zeros({1, heads, rows, model.head_dim}, dtype); };
@@ -199,7 +285,8 @@ std::int64_t context_bytes(const Decoder& model, std::int64_t tokens) {
 nlohmann::json to_json(const KeptLayers& kept) {
   nlohmann::json changes = nlohmann::json::array();
   for (const LayerChange& change : kept.changes) {
-    changes.push_back({{"layer", change.layer}, {"window", change.window}, {"loss", change.loss}, {"bytes", change.bytes}});
+    changes.push_back(
+        {{"what", to_string(change.what)}, {"window", change.window}, {"loss", change.loss}, {"bytes", change.bytes}});
   }
   nlohmann::json uniform = nlohmann::json::array();
   for (const UniformChoice& choice : kept.uniform) {
@@ -211,7 +298,7 @@ nlohmann::json to_json(const KeptLayers& kept) {
 KeptLayers kept_layers(const nlohmann::json& json) try {
   KeptLayers kept{json.at("loss").get<double>(), json.at("bytes").get<std::int64_t>(), {}, {}};
   for (const nlohmann::json& change : json.at("changes")) {
-    kept.changes.push_back({change.at("layer").get<std::int64_t>(), change.at("window").get<std::int64_t>(),
+    kept.changes.push_back({kept_softmax(change.at("what").get<std::string>()), change.at("window").get<std::int64_t>(),
                             change.at("loss").get<double>(), change.at("bytes").get<std::int64_t>()});
   }
   for (const nlohmann::json& choice : json.at("uniform")) {
@@ -228,23 +315,26 @@ KeptLayers choose_kept_layers(const Decoder& model, const Corpus& corpus, const 
 }
 
 void change_layers(Decoder& model, const KeptLayers& kept) {
-  for (const LayerChange& change : kept.changes) change_layer(model, change.layer, change.window);
+  for (const LayerChange& change : kept.changes) change_layer(model, change.what, change.window);
 }
 
-void change_layer(Decoder& model, std::int64_t layer, std::int64_t window) {
-  check(layer >= 0 && layer < model.config().layers, "layers that keep softmax should be from 0 to {}, found {}",
-        model.config().layers - 1, layer);
-  Attention& attention = model.layers()[static_cast<std::size_t>(layer)].attention;
+void change_layer(Decoder& model, const KeptSoftmax& what, std::int64_t window) {
+  const DecoderConfig& shape = model.config();
+  check_kept(what, shape.layers, shape.kv_heads);
+  Attention& attention = model.layers()[static_cast<std::size_t>(what.layer)].attention;
   AttentionConfig config = attention.config();
-  if (window == 0) {
-    config = softmax_like(attention, softmax_window(model.config(), layer));
-  } else {
+  if (window > 0) {
     config.window = window;
+  } else if (what.head < 0) {
+    config = softmax_like(attention, softmax_window(shape, what.layer));
+  } else {
+    check(softmax_window(shape, what.layer) == 0,
+          "layer {}: has a window of its own in this model; keep softmax in all of its heads", what.layer);
+    config = with_softmax_head(config, what.head, shape.kv_heads);
   }
   Attention changed = attention.with_config(config);
-  const auto weights = attention.parameters();
-  if (window > 0) {
-    const auto places = changed.parameters();
+  const auto weights = attention.parameters(), places = changed.parameters();
+  if (places.size() == weights.size()) {  // none of softmax
     for (std::size_t i = 0; i < places.size(); ++i) *places[i].second = *weights[i].second;
   }
   attention = std::move(changed);

@@ -1,5 +1,5 @@
-// Which layers of a converted model are worth their memory as softmax, or with a longer window: measured on a text, one change
-// at a time.
+// Which layers and key/value heads of a converted model are worth their memory as softmax, or with a longer window: measured on
+// a text, one change at a time.
 #pragma once
 
 #include "hedgehog/base/progress.h"
@@ -29,13 +29,13 @@ std::int64_t context_bytes(const Attention& attention, const DecoderConfig& mode
 std::int64_t context_bytes(const Decoder& model, std::int64_t tokens);
 
 struct LayerChange {
-  std::int64_t layer = 0;
-  std::int64_t window = 0;  // of the hybrid that it becomes; 0: softmax
+  KeptSoftmax what;
+  std::int64_t window = 0;  // of the hybrid that the layer becomes; 0: softmax
   double loss = 0;          // of the model with this change and all before it, nats a token
   std::int64_t bytes = 0;   // that it keeps then
 };
 
-/// As many layers put back to softmax without a measurement, for comparison.
+/// Layers put back to softmax without a measurement, for comparison: as many as have the memory of the changes, or more.
 struct UniformChoice {
   std::string name;  // "every n-th", "last"
   std::vector<std::int64_t> layers;
@@ -57,17 +57,19 @@ struct KeptLayersConfig {
   MemoryBudget budget;
   std::int64_t tokens = 2048, window = 512;  // of the text that it is measured on, in windows
   int rounds = 2;                            // every candidate is measured anew in each
+  bool heads = true;                         // key/value heads by themselves, too
 };
 
-/// Greedily, the change that lowers the loss most for each byte, as long as one lowers it and fits: a layer becomes softmax,
-/// or, of a hybrid, its window four or sixteen times as long. For one model the FLOPs of a token's decoding grow with the same
-/// bytes. In each round all changes are measured by themselves on the model as it then is, and the best are made. `model` is
-/// not changed. Throws Error if the budget is less than what the model keeps as it is.
+/// Greedily, the change that lowers the loss most for each byte, as long as one lowers it and fits: a layer, or one of its
+/// key/value heads, becomes softmax, or, of a hybrid, a layer's window four or sixteen times as long. For one model the FLOPs
+/// of a token's decoding grow with the same bytes. In each round all changes are measured by themselves on the model as it then
+/// is, heads in the third of the layers that gains most as a whole, and the best are made. `model` is not changed. Throws Error
+/// if the budget is less than what the model keeps as it is.
 KeptLayers choose_kept_layers(const Decoder& model, const Corpus& corpus, const KeptLayersConfig& config, Progress& progress);
 
 /// Makes the changes; weights stay. Throws Error for a layer that is not there.
 void change_layers(Decoder& model, const KeptLayers& kept);
-/// The layer as softmax (window 0) or with another window, its weights kept.
-void change_layer(Decoder& model, std::int64_t layer, std::int64_t window);
+/// The layer, or a head of it, as softmax (window 0), or the layer with another window; weights that stay in use are kept.
+void change_layer(Decoder& model, const KeptSoftmax& what, std::int64_t window);
 
 }  // namespace hedgehog

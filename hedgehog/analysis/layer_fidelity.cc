@@ -155,7 +155,7 @@ void LayerFidelity::add(const AttentionInput& input) {
   const OperatorInput softmax = softmax_.operator_input(input);
   const at::Tensor p = operator_weights(softmax, rows).weights;  // fp64 [batch, heads, rows, length]
   const OperatorInput given = attention_.operator_input(input);
-  const auto [a, linear_part, log_sum] = operator_weights(given, rows);
+  const auto [a, linear_part, log_sum] = attention_weights(attention_, input, rows);
   // Rows of padding are no rows.
   at::Tensor counts = at::ones({input.q.size(0), 1, std::ssize(rows)}, at::kDouble);
   const at::Tensor position = at::tensor(rows, at::kLong);
@@ -197,6 +197,10 @@ void LayerFidelity::add(const AttentionInput& input) {
 
 std::vector<HeadFidelity> LayerFidelity::heads() const {
   std::vector<HeadFidelity> result = sums_;
+  std::vector<bool> kept(result.size());  // heads that stay softmax have no state
+  if (const at::Tensor& heads = attention_.softmax_heads(); heads.defined()) {
+    for (std::int64_t i = 0; i < heads.numel(); ++i) kept[static_cast<std::size_t>(heads[i].item<std::int64_t>())] = true;
+  }
   for (std::size_t head = 0; head < result.size(); ++head) {
     HeadFidelity& mean = result[head];
     mean.layer = layer_;
@@ -205,7 +209,7 @@ std::vector<HeadFidelity> LayerFidelity::heads() const {
     for (const auto& [name, value] : kHeadMeasures) mean.*value /= rows_;
     mean.monotonicity = monotonicity / std::max(ranked_rows_, 1.0);
     mean.inverted_pairs = inverted / std::max(ranked_rows_, 1.0);
-    mean.effective_rank = states_ > 0 ? rank / states_ : std::numeric_limits<double>::quiet_NaN();
+    mean.effective_rank = states_ > 0 && !kept[head] ? rank / states_ : std::numeric_limits<double>::quiet_NaN();
     mean.output_error = norm_[head] > 0 ? error_[head] / norm_[head] : 0.0;
     for (CurveBin& bin : mean.curve) {
       bin.softmax /= std::max(bin.keys, 1.0);

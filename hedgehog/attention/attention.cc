@@ -2,6 +2,7 @@
 
 #include "hedgehog/attention/direct.h"
 #include "hedgehog/attention/feature_map.h"
+#include "hedgehog/attention/mixed_heads.h"
 #include "hedgehog/attention/running_maximum.h"
 #include "hedgehog/base/error.h"
 
@@ -65,6 +66,7 @@ Attention::Attention(const AttentionConfig& config, std::int64_t heads, std::int
                      std::int64_t hidden)
     : config_(config), heads_(heads), kv_heads_(kv_heads), dim_(dim), hidden_(hidden) {
   check_config(config);
+  choose_heads();
   if (config.kind == AttentionKind::kSoftmax) return;
   const std::int64_t rows = config.feature_dim > 0 ? config.feature_dim : dim;
   map_ = feature_map_named(config.feature_map);
@@ -189,7 +191,11 @@ at::Tensor Attention::forward(const AttentionInput& input, AttentionControl cont
   const bool softmax = config_.kind == AttentionKind::kSoftmax;
   if (control == AttentionControl::kNoAttention ||
       (control == AttentionControl::kLinearRemoved && config_.kind == AttentionKind::kLinear)) {
-    return at::zeros_like(input.q);
+    if (!mixed() || control == AttentionControl::kNoAttention) return at::zeros_like(input.q);
+  }
+  if (mixed()) {
+    return put_together(linear_part().forward(input_of_heads(input, linear_q_, linear_kv_), control),
+                        softmax_part().forward(input_of_heads(input, softmax_q_, softmax_kv_)));
   }
   if (softmax && !config_.causal) return bidirectional_softmax(input);
   if (short_for_features(input)) return direct_attention(featureless_input(input), map_.map->of_score);
@@ -225,6 +231,10 @@ Attention::DistillationLoss Attention::distill(const AttentionInput& input, doub
                                                double gradient_scale, std::int64_t teacher_window, const QueryRows& chosen) {
   const bool learns = gradient_scale != 0;
   const at::AutoGradMode mode(learns);
+  if (mixed()) {
+    return linear_part().distill(input_of_heads(input, linear_q_, linear_kv_), weights_factor, output_factor, gradient_scale,
+                                 teacher_window, chosen);
+  }
   check(config_.causal || teacher_window == 0, "distillation: the bidirectional teacher has no window");
   const auto target = [&] {
     const at::NoGradGuard guard;

@@ -29,6 +29,7 @@ struct AttentionConfig {
   std::int64_t sinks = 0;   // hybrid: the document's first keys, kept exact
   bool gate = false;        // scalar decay gate γ_i = σ(w·x_i/√hidden + 10 b) on the state, one per key/value head
   bool causal = true;
+  std::vector<std::int64_t> softmax_heads = {};  // key/value heads that keep softmax over all keys, in order; not all of them
   bool operator==(const AttentionConfig&) const = default;
 };
 
@@ -56,7 +57,8 @@ struct AttentionState {
   at::Tensor window_log_scale;    // fp32 [batch, kv_heads, rows], maps of exp form
   at::Tensor window_log_gate;     // fp32 [batch, kv_heads, rows], when gated
   at::Tensor sink_k, sink_v;      // [batch, kv_heads, sinks, dim]
-  std::int64_t position = 0;      // tokens seen
+  at::Tensor softmax_k, softmax_v;  // [batch, softmax_heads, capacity, dim]: all keys of those; kv_heads above are the others
+  std::int64_t position = 0;        // tokens seen
 
   std::vector<at::Tensor*> tensors();  // all above that are defined; dimension 0 is the batch
   std::int64_t bytes() const;          // of them
@@ -65,10 +67,12 @@ struct AttentionState {
 class Attention {
  public:
   /// Weights start as the identity map (W = I, b = 0; rows beyond D: rotations), the gate forgetting
-  /// slowly (γ = σ(4)), mixing factor 1.
+  /// slowly (γ = σ(4)), mixing factor 1. Heads that keep softmax have weights, too, which nothing reads or trains.
   Attention(const AttentionConfig& config, std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, std::int64_t hidden);
 
   const AttentionConfig& config() const { return config_; }
+  /// The query heads whose key/value heads keep softmax beside linear ones, int64 [n]; undefined if there are none.
+  const at::Tensor& softmax_heads() const { return softmax_q_; }
   /// A new one of the same heads.
   Attention with_config(const AttentionConfig& config) const { return {config, heads_, kv_heads_, dim_, hidden_}; }
 
@@ -81,7 +85,7 @@ class Attention {
   at::Tensor continue_from(AttentionState& state, const AttentionInput& input) const;
 
   /// The features, log scales and log gates that forward() hands to the operator, differentiable in the weights; for analysis
-  /// too.
+  /// too. Heads that keep softmax are there in the form that they would have without.
   OperatorInput operator_input(const AttentionInput& input) const;
 
   /// Feature-map weights, gate, mixing factor: fp32 leaves, by names such as "q_map.weight" [heads, M, D].
@@ -98,6 +102,7 @@ class Attention {
   /// weights_factor · cross-entropy + output_factor · output error. The gradient is added to .grad() scaled by
   /// `gradient_scale`. With gradient_scale 0 only the loss is computed. With weights_factor 0 no tile of weights is.
   /// `teacher_window`: softmax sees this many last keys, the own one counted (Mistral), 0: all. `chosen`: the rows that count.
+  /// Heads that keep softmax do not count.
   DistillationLoss distill(const AttentionInput& input, double weights_factor, double output_factor, double gradient_scale,
                            std::int64_t teacher_window = 0, const QueryRows& chosen = {});
 
@@ -115,9 +120,16 @@ class Attention {
   // [batch, heads, length]: ℓ_i = w·q_i/√D + b, the log of the linear part's factor beside exact keys. Softmax's mass on far
   // keys, Σ_j exp(q_i·k_j/√D), grows with q_i·mean(k); maps of softmax form have no such scale of their own.
   at::Tensor mixing(const at::Tensor& q) const;
+  at::Tensor continue_mixed(AttentionState& state, const AttentionInput& input) const;
   at::Tensor continue_softmax(AttentionState& state, const AttentionInput& input) const;
   at::Tensor continue_linear(AttentionState& state, const AttentionInput& input) const;
   at::Tensor bidirectional_softmax(const AttentionInput& input) const;
+  // A layer with softmax heads is two layers of fewer heads, whose outputs are put together again (mixed_heads.cc).
+  bool mixed() const { return softmax_q_.defined(); }
+  void choose_heads();
+  Attention linear_part() const;
+  Attention softmax_part() const;
+  at::Tensor put_together(const at::Tensor& linear, const at::Tensor& softmax) const;
   bool short_for_features(const AttentionInput& input) const;  // direct.h's form is the cheaper one
   bool hybrid() const { return config_.kind == AttentionKind::kHybrid; }
 
@@ -127,6 +139,8 @@ class Attention {
   MapWeights q_map_, k_map_;            // of `heads` and of `kv_heads` heads
   at::Tensor mix_weight_, mix_bias_;    // [heads, D], [heads]: see mixing() (hybrid)
   at::Tensor gate_weight_, gate_bias_;  // [kv_heads, hidden], [kv_heads]
+  // Heads of the two parts, and where each query head is when both have been joined; int64, undefined unless mixed().
+  at::Tensor softmax_q_, softmax_kv_, linear_q_, linear_kv_, joined_;
 };
 
 }  // namespace hedgehog

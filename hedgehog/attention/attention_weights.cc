@@ -69,12 +69,17 @@ AttentionWeights operator_weights(const OperatorInput& input, const std::vector<
   return result;
 }
 
-at::Tensor attention_weights(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows) {
-  return operator_weights(attention.operator_input(input), rows).weights.to(at::kFloat);
-}
-
-at::Tensor linear_share(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows) {
-  return operator_weights(attention.operator_input(input), rows).linear_share.to(at::kFloat);
+AttentionWeights attention_weights(const Attention& attention, const AttentionInput& input,
+                                   const std::vector<std::int64_t>& rows) {
+  AttentionWeights result = operator_weights(attention.operator_input(input), rows);
+  const at::Tensor& kept = attention.softmax_heads();
+  if (!kept.defined()) return result;
+  const Attention softmax = attention.with_config({.causal = attention.config().causal});
+  const AttentionWeights exact = operator_weights(softmax.operator_input(input), rows);
+  for (auto member : {&AttentionWeights::weights, &AttentionWeights::linear_share, &AttentionWeights::log_sum}) {
+    result.*member = (result.*member).index_copy(1, kept, (exact.*member).index_select(1, kept));
+  }
+  return result;
 }
 
 }  // namespace hedgehog

@@ -23,8 +23,8 @@ at::Tensor visible_keys(const OperatorInput& input, const at::Tensor& rows);
 AttentionWeights operator_weights(const OperatorInput& input, const std::vector<std::int64_t>& rows,
                                   at::ScalarType dtype = at::kDouble);
 
-/// The same of a layer's attention; fp32. Softmax weights when its kind is softmax.
-at::Tensor attention_weights(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows);
-at::Tensor linear_share(const Attention& attention, const AttentionInput& input, const std::vector<std::int64_t>& rows);
+/// The same of a layer's attention, fp64. Softmax weights when its kind is softmax, and of the heads that keep it.
+AttentionWeights attention_weights(const Attention& attention, const AttentionInput& input,
+                                   const std::vector<std::int64_t>& rows);
 
 }  // namespace hedgehog

@@ -1,5 +1,6 @@
 // The chunked and recurrent forms of attention/attention.h: rows that continue a state of fixed size.
 #include "hedgehog/attention/attention.h"
+#include "hedgehog/attention/mixed_heads.h"
 #include "hedgehog/attention/running_maximum.h"
 #include "hedgehog/base/error.h"
 
@@ -36,7 +37,7 @@ at::Tensor single_row_softmax(const at::Tensor& q, const at::Tensor& k, const at
 std::vector<at::Tensor*> AttentionState::tensors() {
   std::vector<at::Tensor*> defined;
   for (auto* x : {&linear.s, &linear.scale, &linear.z, &log_scale, &window_k, &window_v, &window_phi, &window_log_scale,
-                  &window_log_gate, &sink_k, &sink_v}) {
+                  &window_log_gate, &sink_k, &sink_v, &softmax_k, &softmax_v}) {
     if (x->defined()) defined.push_back(x);
   }
   return defined;
@@ -52,7 +53,19 @@ std::int64_t AttentionState::bytes() const {
 at::Tensor Attention::continue_from(AttentionState& state, const AttentionInput& input) const {
   const at::NoGradGuard guard;
   check(config_.causal && !input.key_count.defined(), "attention: the bidirectional form cannot be continued");
+  if (mixed()) return continue_mixed(state, input);
   return config_.kind == AttentionKind::kSoftmax ? continue_softmax(state, input) : continue_linear(state, input);
+}
+
+at::Tensor Attention::continue_mixed(AttentionState& state, const AttentionInput& input) const {
+  AttentionState exact;
+  exact.position = state.position;
+  exact.window_k = state.softmax_k;
+  exact.window_v = state.softmax_v;
+  const at::Tensor softmax = softmax_part().continue_softmax(exact, input_of_heads(input, softmax_q_, softmax_kv_));
+  state.softmax_k = exact.window_k;
+  state.softmax_v = exact.window_v;
+  return put_together(linear_part().continue_linear(state, input_of_heads(input, linear_q_, linear_kv_)), softmax);
 }
 
 at::Tensor Attention::continue_softmax(AttentionState& state, const AttentionInput& input) const {

@@ -2,7 +2,6 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
-#include "hedgehog/evaluation/windows.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -20,13 +19,16 @@ struct Sums {
   std::int64_t agreements = 0, tokens = 0, state_bytes = 0;
 };
 
-at::Tensor scored_rows(const Decoder& model, const WindowBatch& batch) {
-  const at::Tensor hidden = model.forward(batch.tokens, batch.segment_start);
+at::Tensor scored_rows(const WindowBatch& batch, const at::Tensor& hidden) {
   return hidden.flatten(0, 1).index_select(0, batch.rows);
 }
 
+at::Tensor hidden_states(const Decoder& model, const WindowBatch& batch) {
+  return model.forward(batch.tokens, batch.segment_start);
+}
+
 /// The same by the recurrent form.
-at::Tensor scored_rows_token_by_token(const Decoder& model, const WindowBatch& batch, at::ScalarType state, Sums& sums) {
+at::Tensor hidden_states_token_by_token(const Decoder& model, const WindowBatch& batch, at::ScalarType state, Sums& sums) {
   check(!batch.segment_start.defined(),
         "token by token, a window cannot cross a document's border: join the texts in one file");
   std::vector<AttentionState> states(model.layers().size());
@@ -39,7 +41,7 @@ at::Tensor scored_rows_token_by_token(const Decoder& model, const WindowBatch& b
   std::int64_t bytes = 0;
   for (const AttentionState& one : states) bytes += one.bytes();
   sums.state_bytes = std::max(sums.state_bytes, bytes / batch.tokens.size(0));
-  return at::cat(rows, 1).flatten(0, 1).index_select(0, batch.rows);
+  return at::cat(rows, 1);
 }
 
 double total(const at::Tensor& x) {
@@ -49,16 +51,19 @@ double total(const at::Tensor& x) {
 void add_batch(Sums& sums, const Decoder& model, const Decoder* teacher, const WindowBatch& batch,
                std::optional<at::ScalarType> state) {
   if (batch.rows.numel() == 0) return;
-  const at::Tensor hidden = state ? scored_rows_token_by_token(model, batch, *state, sums) : scored_rows(model, batch);
-  const at::Tensor teacher_hidden = teacher != nullptr ? scored_rows(*teacher, batch) : at::Tensor();
-  const std::int64_t rows = hidden.size(0);
+  const at::Tensor all = state ? hidden_states_token_by_token(model, batch, *state, sums) : hidden_states(model, batch);
+  const std::int64_t rows = batch.rows.numel();
+  sums.tokens += rows;
+  if (teacher == nullptr) {
+    sums.negative_log_likelihood += negative_log_likelihood(model, batch, all);
+    return;
+  }
+  const at::Tensor hidden = scored_rows(batch, all), teacher_hidden = scored_rows(batch, hidden_states(*teacher, batch));
   for (std::int64_t first = 0; first < rows; first += kBlockRows) {
     const std::int64_t count = std::min(kBlockRows, rows - first);
     const at::Tensor log_q = at::log_softmax(model.logits(hidden.narrow(0, first, count)), 1, at::kFloat);
     const at::Tensor targets = batch.targets.narrow(0, first, count);
     sums.negative_log_likelihood -= total(log_q.gather(1, targets.unsqueeze(1)));
-    sums.tokens += count;
-    if (teacher == nullptr) continue;
     const at::Tensor log_p = at::log_softmax(teacher->logits(teacher_hidden.narrow(0, first, count)), 1, at::kFloat);
     sums.teacher_negative_log_likelihood -= total(log_p.gather(1, targets.unsqueeze(1)));
     sums.agreements += log_p.argmax(1).eq(log_q.argmax(1)).sum().item<std::int64_t>();
@@ -110,6 +115,18 @@ class ControlGuard {
 };
 
 }  // namespace
+
+double negative_log_likelihood(const Decoder& model, const WindowBatch& batch, const at::Tensor& hidden) {
+  const at::NoGradGuard no_gradients;
+  const at::Tensor scored = scored_rows(batch, hidden);
+  double sum = 0;
+  for (std::int64_t first = 0; first < scored.size(0); first += kBlockRows) {
+    const std::int64_t count = std::min(kBlockRows, scored.size(0) - first);
+    const at::Tensor log_q = at::log_softmax(model.logits(scored.narrow(0, first, count)), 1, at::kFloat);
+    sum -= total(log_q.gather(1, batch.targets.narrow(0, first, count).unsqueeze(1)));
+  }
+  return sum;
+}
 
 Perplexity perplexity(const Decoder& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
                       const Decoder* teacher) {

@@ -3,6 +3,7 @@
 
 #include "hedgehog/base/progress.h"
 #include "hedgehog/data/corpus.h"
+#include "hedgehog/evaluation/windows.h"
 #include "hedgehog/models/decoder.h"
 
 #include <c10/core/ScalarType.h>
@@ -34,6 +35,9 @@ struct Perplexity {
 /// Interrupted when a signal came.
 Perplexity perplexity(const Decoder& model, const Corpus& corpus, const PerplexityConfig& config, Progress& progress,
                       const Decoder* teacher = nullptr);
+
+/// Σ −log p(target) of a batch's scored tokens, from forward()'s hidden states [batch, length, hidden].
+double negative_log_likelihood(const Decoder& model, const WindowBatch& batch, const at::Tensor& hidden);
 
 /// The model's perplexity with parts of its attention left out (AttentionControl), nothing retrained.
 struct Controls {

@@ -15,6 +15,16 @@ using nlohmann::json;
 
 namespace {
 
+std::vector<std::int64_t> head_numbers(const JsonFields& fields) {
+  std::vector<std::int64_t> heads;
+  for (const json& head : fields.array("softmax_heads")) {
+    check(head.is_number_integer() && (heads.empty() || heads.back() < head.get<std::int64_t>()),
+          "{}: \"softmax_heads\" should be numbers of key/value heads in order, found {}", fields.where(), brief(head));
+    heads.push_back(head.get<std::int64_t>());
+  }
+  return heads;
+}
+
 AttentionConfig read_attention(const JsonFields& fields) {
   AttentionConfig config;
   config.kind = attention_kind(fields.text("kind"));
@@ -25,19 +35,22 @@ AttentionConfig read_attention(const JsonFields& fields) {
   config.sinks = fields.integer_or("sinks", 0, 0, kMostExactKeys);
   config.gate = fields.boolean_or("gate", false);
   config.causal = fields.boolean_or("causal", true);
+  if (fields.has("softmax_heads")) config.softmax_heads = head_numbers(fields);
   return config;
 }
 
 }  // namespace
 
 json to_json(const AttentionConfig& config) {
-  return {{"kind", to_string(config.kind)},
-          {"feature_map", config.feature_map},
-          {"feature_dim", config.feature_dim},
-          {"window", config.window},
-          {"sinks", config.sinks},
-          {"gate", config.gate},
-          {"causal", config.causal}};
+  json result = {{"kind", to_string(config.kind)},
+                 {"feature_map", config.feature_map},
+                 {"feature_dim", config.feature_dim},
+                 {"window", config.window},
+                 {"sinks", config.sinks},
+                 {"gate", config.gate},
+                 {"causal", config.causal}};
+  if (!config.softmax_heads.empty()) result["softmax_heads"] = config.softmax_heads;
+  return result;
 }
 
 AttentionConfig attention_config(const json& json) {

@@ -66,8 +66,9 @@ class Bert {
   /// Makes the classifier anew for so many labels (1: regression), and the pooler where there is none.
   void start_classifier(std::int64_t labels, std::uint64_t seed);
 
-  /// Swaps every layer's attention for the bidirectional form of `config` (layers in `keep_softmax` stay). Weights start anew.
-  void set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax = {}) {
+  /// Swaps every layer's attention for the bidirectional form of `config` (what `keep_softmax` names stays). Weights start
+  /// anew.
+  void set_attention(const AttentionConfig& config, const std::vector<KeptSoftmax>& keep_softmax = {}) {
     encoder_.set_attention(config, keep_softmax);
   }
   /// A copy that shares all weights but has softmax attention, no LoRA and no dropout: the teacher.

@@ -61,7 +61,7 @@ class EncoderClassifier : public Classifier {
     model_.forward_visiting(read(model_, input), /*softmax_only=*/true, visit);
   }
   std::vector<Attention*> attentions() override { return attentions_of(model_.layers()); }
-  void set_attention(AttentionConfig config, const std::vector<std::int64_t>& keep_softmax) override {
+  void set_attention(AttentionConfig config, const std::vector<KeptSoftmax>& keep_softmax) override {
     config.causal = false;
     model_.set_attention(config, keep_softmax);
   }
@@ -100,7 +100,7 @@ class DecoderClassifier : public Classifier {
     model_.forward_visiting(tokens(input), {}, /*softmax_only=*/true, visit);
   }
   std::vector<Attention*> attentions() override { return attentions_of(model_.layers()); }
-  void set_attention(AttentionConfig config, const std::vector<std::int64_t>& keep_softmax) override {
+  void set_attention(AttentionConfig config, const std::vector<KeptSoftmax>& keep_softmax) override {
     config.causal = true;
     model_.set_attention(config, keep_softmax);
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hedgehog/checkpoint/checkpoint.h"
+#include "hedgehog/models/layer_attention.h"
 #include "hedgehog/models/layer_visitor.h"
 
 #include <ATen/core/Tensor.h>
@@ -49,7 +50,7 @@ class Classifier {
   /// One a layer.
   virtual std::vector<Attention*> attentions() = 0;
   /// Swaps every layer's attention for `config`, in the causal or bidirectional form that the model has; weights start anew.
-  virtual void set_attention(AttentionConfig config, const std::vector<std::int64_t>& keep_softmax = {}) = 0;
+  virtual void set_attention(AttentionConfig config, const std::vector<KeptSoftmax>& keep_softmax = {}) = 0;
   /// Every weight by its Hugging Face name, the attentions' own not among them.
   virtual std::vector<std::pair<std::string, at::Tensor*>> weights() = 0;
   /// Set: training, with dropout by masks that depend on this number.

@@ -5,7 +5,6 @@
 #include "hedgehog/models/decoder_layer.h"
 #include "hedgehog/models/gpt2.h"
 #include "hedgehog/models/json_fields.h"
-#include "hedgehog/models/layer_attention.h"
 #include "hedgehog/models/llama.h"
 #include "hedgehog/models/recompute.h"
 
@@ -50,6 +49,8 @@ std::string layer_prefix(std::size_t layer) {
 }
 
 Attention make_attention(const DecoderConfig& config, AttentionConfig attention, std::size_t layer) {
+  check(attention.softmax_heads.empty() || config.windows[layer] == 0,
+        "layer {}: has a window of its own in this model; keep softmax in all of its heads", layer);
   if (attention.kind == AttentionKind::kSoftmax && attention.window == 0) attention.window = config.windows[layer];
   return Attention(attention, config.heads, config.kv_heads, config.head_dim, config.hidden);
 }
@@ -184,20 +185,39 @@ at::Tensor Decoder::forward(const at::Tensor& tokens, const at::Tensor& segment_
 
 at::Tensor Decoder::forward_visiting(const at::Tensor& tokens, const at::Tensor& segment_start, bool softmax_only,
                                      const LayerVisitor& visit) const {
+  const at::NoGradGuard no_gradients;
+  DecoderPass pass = begin_pass(tokens, segment_start);
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    run_layer(pass, i, [&](const AttentionInput& input) {
+      if (visit) visit(static_cast<std::int64_t>(i), input);
+      if (softmax_only) return make_attention(config_, {}, i).forward(input);
+      return layers_[i].attention.forward(input, control);
+    });
+  }
+  return end_pass(pass);
+}
+
+void Decoder::run_layer(DecoderPass& pass, std::size_t layer, const Attend& attend) const {
+  pass.residual = layer_forward(layers_[layer], shape_of(config_), pass.rotary, pass.segment_start, pass.residual, attend);
+}
+
+DecoderPass Decoder::begin_pass(const at::Tensor& tokens, const at::Tensor& segment_start) const {
   check_tokens(tokens, segment_start, config_.vocabulary);
   const at::NoGradGuard no_gradients;
   const auto positions = positions_of(tokens, segment_start);
-  const auto table = table_for(config_, positions);
-  Residual residual{embed(tokens, positions), {}};
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const DecoderLayer& layer = layers_[i];
-    residual = layer_forward(layer, shape_of(config_), table, segment_start, residual, [&](const AttentionInput& input) {
-      if (visit) visit(static_cast<std::int64_t>(i), input);
-      if (softmax_only) return make_attention(config_, {}, i).forward(input);
-      return layer.attention.forward(input, control);
-    });
+  return {segment_start, table_for(config_, positions), {embed(tokens, positions), {}}};
+}
+
+void Decoder::run_layers(DecoderPass& pass, std::int64_t first, std::int64_t end) const {
+  const at::NoGradGuard no_gradients;
+  for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(end); ++i) {
+    run_layer(pass, i, [&](const AttentionInput& input) { return layers_[i].attention.forward(input, control); });
   }
-  return norm_residual(residual, norm_, config_.norm_epsilon).second;
+}
+
+at::Tensor Decoder::end_pass(const DecoderPass& pass) const {
+  const at::NoGradGuard no_gradients;
+  return norm_residual(pass.residual, norm_, config_.norm_epsilon).second;
 }
 
 at::Tensor Decoder::continue_from(std::vector<AttentionState>& states, const at::Tensor& tokens) const {
@@ -223,8 +243,8 @@ at::Tensor Decoder::logits(const at::Tensor& hidden) const {
   return output.forward(hidden);
 }
 
-void Decoder::set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax) {
-  const std::vector<AttentionConfig> configs = layer_attention(config, keep_softmax, config_.layers);
+void Decoder::set_attention(const AttentionConfig& config, const std::vector<KeptSoftmax>& keep_softmax) {
+  const std::vector<AttentionConfig> configs = layer_attention(config, keep_softmax, config_.layers, config_.kv_heads);
   for (std::size_t i = 0; i < layers_.size(); ++i) layers_[i].attention = make_attention(config_, configs[i], i);
 }
 

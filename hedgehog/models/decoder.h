@@ -5,6 +5,7 @@
 
 #include "hedgehog/attention/attention.h"
 #include "hedgehog/checkpoint/checkpoint.h"
+#include "hedgehog/models/layer_attention.h"
 #include "hedgehog/models/layer_visitor.h"
 #include "hedgehog/models/linear.h"
 #include "hedgehog/models/rotary.h"
@@ -12,7 +13,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,6 +55,19 @@ struct DecoderLayer {
   Attention attention;
 };
 
+/// The residual stream between blocks; the last addition is left to the norm that follows, which does both in one pass.
+struct Residual {
+  at::Tensor hidden;  // [batch, length, hidden]
+  at::Tensor delta;   // the same, still to be added; undefined before the first block
+};
+
+/// A forward pass on its way through the layers. Copies share their tensors, so that many may go on from one place.
+struct DecoderPass {
+  at::Tensor segment_start;
+  std::optional<RotaryTable> rotary;
+  Residual residual;
+};
+
 class Decoder {
  public:
   /// Loads and checks every tensor. Weights in `dtype` (fp32 or bf16), no gradients. Softmax attention everywhere.
@@ -69,13 +85,17 @@ class Decoder {
   /// attention in every layer whatever is installed (the teacher).
   at::Tensor forward_visiting(const at::Tensor& tokens, const at::Tensor& segment_start, bool softmax_only,
                               const LayerVisitor& visit) const;
+  /// forward() without gradients in parts: its beginning, the layers from `first` to `end`, its end.
+  DecoderPass begin_pass(const at::Tensor& tokens, const at::Tensor& segment_start) const;
+  void run_layers(DecoderPass& pass, std::int64_t first, std::int64_t end) const;
+  at::Tensor end_pass(const DecoderPass& pass) const;
   /// Chunked or recurrent form: tokens [batch, n] continue `states` (one per layer; empty at the start), no gradients.
   at::Tensor continue_from(std::vector<AttentionState>& states, const at::Tensor& tokens) const;
   /// [..., vocabulary] from hidden states [..., hidden].
   at::Tensor logits(const at::Tensor& hidden) const;
 
-  /// Swaps every layer's attention for `config` (layers in `keep_softmax` stay). Weights start anew.
-  void set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax = {});
+  /// Swaps every layer's attention for `config` (what `keep_softmax` names stays). Weights start anew.
+  void set_attention(const AttentionConfig& config, const std::vector<KeptSoftmax>& keep_softmax = {});
   /// A copy that shares all weights but has softmax attention and no LoRA: the teacher.
   Decoder teacher() const;
 
@@ -94,6 +114,7 @@ class Decoder {
 
  private:
   void make_layers();
+  void run_layer(DecoderPass& pass, std::size_t layer, const std::function<at::Tensor(const AttentionInput&)>& attend) const;
   void visit_weights(const WeightVisitor& visit);
   // Tokens' vectors, with those of their positions where these are learned.
   at::Tensor embed(const at::Tensor& tokens, const at::Tensor& positions) const;

@@ -36,12 +36,6 @@ struct LayerShape {
   std::string activation;
 };
 
-/// The residual stream between blocks; the last addition is left to the norm that follows, which does both in one pass.
-struct Residual {
-  at::Tensor hidden;  // [batch, length, hidden]
-  at::Tensor delta;   // the same, still to be added; undefined before the first block
-};
-
 using Attend = std::function<at::Tensor(const AttentionInput&)>;
 
 /// `table`: undefined where positions are learned.

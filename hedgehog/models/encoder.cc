@@ -2,7 +2,6 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/models/activation.h"
-#include "hedgehog/models/layer_attention.h"
 
 #include <ATen/ATen.h>
 
@@ -85,8 +84,8 @@ at::Tensor Encoder::forward(at::Tensor hidden, const EncoderPass& pass, Dropout&
   return hidden;
 }
 
-void Encoder::set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax) {
-  const std::vector<AttentionConfig> configs = layer_attention(config, keep_softmax, config_.layers);
+void Encoder::set_attention(const AttentionConfig& config, const std::vector<KeptSoftmax>& keep_softmax) {
+  const std::vector<AttentionConfig> configs = layer_attention(config, keep_softmax, config_.layers, config_.heads);
   for (std::size_t i = 0; i < layers.size(); ++i) layers[i].attention = encoder_attention(config_, configs[i]);
 }
 

@@ -6,6 +6,7 @@
 #include "hedgehog/attention/attention.h"
 #include "hedgehog/models/dropout.h"
 #include "hedgehog/models/json_fields.h"
+#include "hedgehog/models/layer_attention.h"
 #include "hedgehog/models/layer_visitor.h"
 #include "hedgehog/models/linear.h"
 #include "hedgehog/models/weight_visitor.h"
@@ -84,9 +85,9 @@ class Encoder {
   /// hidden [batch, length, hidden] through all blocks, in its dtype. Differentiable.
   at::Tensor forward(at::Tensor hidden, const EncoderPass& pass, Dropout& dropout) const;
 
-  /// Swaps every layer's attention for the bidirectional form of `config` (layers in `keep_softmax` stay softmax). Weights
+  /// Swaps every layer's attention for the bidirectional form of `config` (what `keep_softmax` names stays softmax). Weights
   /// start anew. Throws Error for a form that is causal only (hybrid, gated), or a layer that is not there.
-  void set_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax);
+  void set_attention(const AttentionConfig& config, const std::vector<KeptSoftmax>& keep_softmax);
   /// Softmax attention and no LoRA.
   void become_teacher();
 

@@ -3,13 +3,32 @@
 
 #include "hedgehog/attention/attention.h"
 
+#include <nlohmann/json_fwd.hpp>
+
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace hedgehog {
 
-/// `config` for each of `layers`, softmax for those in `keep_softmax`. Throws Error for a layer that is not there.
-std::vector<AttentionConfig> layer_attention(const AttentionConfig& config, const std::vector<std::int64_t>& keep_softmax,
-                                             std::int64_t layers);
+/// What stays softmax in a converted model: a layer, or one of its key/value heads.
+struct KeptSoftmax {
+  std::int64_t layer = 0, head = -1;  // -1: all heads
+  auto operator<=>(const KeptSoftmax&) const = default;
+};
+/// "7", or "7.2" of head 2. Throws Error for other text.
+KeptSoftmax kept_softmax(const std::string& text);
+std::string to_string(const KeptSoftmax& kept);
+void to_json(nlohmann::json& json, const KeptSoftmax& kept);
+
+/// Throws Error unless the layer and the head are there.
+void check_kept(const KeptSoftmax& kept, std::int64_t layers, std::int64_t kv_heads);
+
+/// `config` with softmax in that head too (-1: in all); softmax when none of `kv_heads` is left.
+AttentionConfig with_softmax_head(AttentionConfig config, std::int64_t head, std::int64_t kv_heads);
+
+/// `config` for each of `layers`, but for what `keep_softmax` names. Throws Error for a layer or head that is not there.
+std::vector<AttentionConfig> layer_attention(const AttentionConfig& config, const std::vector<KeptSoftmax>& keep_softmax,
+                                             std::int64_t layers, std::int64_t kv_heads);
 
 }  // namespace hedgehog

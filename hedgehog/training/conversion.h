@@ -14,7 +14,7 @@ namespace hedgehog {
 
 struct ConversionConfig {
   AttentionConfig attention;
-  std::vector<std::int64_t> keep_softmax;  // layers
+  std::vector<KeptSoftmax> keep_softmax;
   std::string
       keep_budget;  // or those that fit into such a memory, chosen after the distillation (analysis/kept_layers.h); empty: none
   std::vector<DistillationConfig> distillation;  // phases in order; those without tokens are left out

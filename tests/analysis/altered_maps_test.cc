@@ -42,7 +42,7 @@ struct Measured {
 Measured measured(const std::string& alteration) {
   Attention attention = spiky_attention();
   if (!alteration.empty()) alter_maps(attention, map_alteration(alteration), 7);
-  const at::Tensor weights = attention_weights(attention, input(), {kKeys - 1});
+  const at::Tensor weights = attention_weights(attention, input(), {kKeys - 1}).weights.to(at::kFloat);
   return {-(weights * weights.clamp_min(1e-12).log()).sum(-1).mean().item<double>(),
           weights.select(-1, kKeys - 1).mean().item<double>()};
 }

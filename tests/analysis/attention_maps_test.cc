@@ -40,8 +40,8 @@ TEST(AttentionMaps, AreTheWeightsOfBothSides) {
   model.forward_visiting(
       at::arange(60, 60 + kTokens).unsqueeze(0), {}, true, [&](std::int64_t layer, const AttentionInput& input) {
         const Attention& attention = shared.layers()[static_cast<std::size_t>(layer)].attention;
-        const at::Tensor p = attention_weights(attention.with_config({}), input, rows),
-                         a = attention_weights(attention, input, rows);
+        const at::Tensor p = attention_weights(attention.with_config({}), input, rows).weights.to(at::kFloat),
+                         a = attention_weights(attention, input, rows).weights.to(at::kFloat);
         for (std::int64_t head = 0; head < 4; ++head) {
           const HeadMap& map = maps.heads[looked_at++];
           EXPECT_EQ(map.layer, layer);

@@ -8,6 +8,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
+#include <vector>
 
 namespace hedgehog {
 namespace {
@@ -79,39 +81,92 @@ TEST(ContextBytes, AreWhatDecodingKeeps) {
   EXPECT_EQ(context_bytes(tiny_model(), kTokens), 2 * kSoftmaxBytes);
 }
 
-TEST(KeptLayers, TheFirstIsTheOneThatLowersTheLossMost) {
+double loss_of(const Decoder& model, const Corpus& corpus) {
+  Progress silent;
+  return std::log(perplexity(model, corpus, {256, 256, 4}, silent).perplexity);
+}
+
+/// The one of `choices` that lowers the loss most for its bytes.
+LayerChange best_of(const Decoder& model, const Corpus& corpus, const std::vector<std::string>& choices) {
+  const double before = loss_of(model, corpus);
+  LayerChange best;
+  double best_gain = 0;
+  for (const std::string& text : choices) {
+    Decoder changed = model;
+    change_layer(changed, kept_softmax(text), 0);
+    const double loss = loss_of(changed, corpus);
+    const std::int64_t bytes = context_bytes(changed, kTokens);
+    const double gain = (before - loss) / static_cast<double>(bytes - context_bytes(model, kTokens));
+    if (gain <= best_gain) continue;
+    best_gain = gain;
+    best = {kept_softmax(text), 0, loss, bytes};
+  }
+  return best;
+}
+
+void expect_same(const LayerChange& found, const LayerChange& expected) {
+  EXPECT_EQ(to_string(found.what), to_string(expected.what));
+  EXPECT_EQ(found.window, 0);
+  EXPECT_EQ(found.bytes, expected.bytes);
+  EXPECT_NEAR(found.loss, expected.loss, 1e-6);
+}
+
+Decoder ruined_model(std::size_t layer) {
+  Decoder model = tiny_model(attention_of(AttentionKind::kLinear), kSure);
+  const at::NoGradGuard no_gradients;
+  model.layers()[layer].attention.parameters()[0].second->mul_(-3);  // the queries' map alone: the likest keys get least
+  return model;
+}
+
+TEST(KeptLayers, TheFirstIsTheOneThatLowersTheLossMostForItsBytes) {
   Progress silent;
   const Corpus corpus = text();
   for (const std::size_t ruined : {0, 1}) {
-    Decoder model = tiny_model(attention_of(AttentionKind::kLinear), kSure);
-    const at::NoGradGuard no_gradients;
-    model.layers()[ruined].attention.parameters()[0].second->mul_(-3);  // the queries' map alone: the likest keys get least
-    double losses[2];
-    for (const std::int64_t layer : {0, 1}) {
+    Decoder model = ruined_model(ruined);
+    const std::int64_t before = context_bytes(model, kTokens);
+    for (const bool heads : {true, false}) {
+      KeptLayersConfig config = budget(before + kSoftmaxBytes);
+      config.heads = heads;
+      const KeptLayers kept = choose_kept_layers(model, corpus, config, silent);
+      EXPECT_EQ(kept.bytes, before);
+      EXPECT_NEAR(kept.loss, loss_of(model, corpus), 1e-6);
+      ASSERT_FALSE(kept.changes.empty());
+      const std::vector<std::string> layers = {"0", "1"}, all = {"0", "0.0", "0.1", "1", "1.0", "1.1"};
+      expect_same(kept.changes[0], best_of(model, corpus, heads ? all : layers));
+      EXPECT_LE(kept.changes.back().bytes, before + kSoftmaxBytes);
+      Decoder last = model;
+      change_layer(last, {1}, 0);
+      ASSERT_EQ(kept.uniform.size(), 2u);
+      for (const UniformChoice& choice : kept.uniform) {
+        EXPECT_EQ(choice.layers, std::vector<std::int64_t>{1}) << choice.name;
+        EXPECT_NEAR(choice.loss, loss_of(last, corpus), 1e-6);
+        EXPECT_GE(choice.bytes, kept.changes.back().bytes);
+      }
+      EXPECT_EQ(context_bytes(model, kTokens), before) << "the model is not changed";
       Decoder changed = model;
-      change_layer(changed, layer, 0);
-      losses[layer] = std::log(perplexity(changed, corpus, {256, 256, 4}, silent).perplexity);
+      change_layers(changed, kept);
+      EXPECT_EQ(context_bytes(changed, kTokens), kept.changes.back().bytes);
+      EXPECT_EQ(to_json(kept_layers(to_json(kept))), to_json(kept));
     }
-    const std::int64_t better = losses[1] < losses[0] ? 1 : 0;
-    const std::int64_t before = context_bytes(model, kTokens), linear = before / 2;
-    const KeptLayers kept = choose_kept_layers(model, corpus, budget(before + kSoftmaxBytes), silent);
-    EXPECT_EQ(kept.bytes, before);
-    ASSERT_EQ(kept.changes.size(), 1u) << "there is room for one layer";
-    EXPECT_EQ(kept.changes[0].layer, better);
-    EXPECT_EQ(kept.changes[0].window, 0);
-    EXPECT_EQ(kept.changes[0].bytes, linear + kSoftmaxBytes);
-    EXPECT_NEAR(kept.changes[0].loss, losses[better], 1e-9);
-    EXPECT_LT(kept.changes[0].loss, kept.loss);
-    ASSERT_EQ(kept.uniform.size(), 2u);
-    for (const UniformChoice& choice : kept.uniform) {
-      EXPECT_EQ(choice.layers, std::vector<std::int64_t>{1}) << choice.name;
-      EXPECT_NEAR(choice.loss, losses[1], 1e-9);
-      EXPECT_EQ(choice.bytes, kept.changes[0].bytes);
-    }
-    const auto kind = [&] { return model.layers()[static_cast<std::size_t>(better)].attention.config().kind; };
-    EXPECT_EQ(kind(), AttentionKind::kLinear) << "the model is not changed";
+  }
+}
+
+TEST(KeptLayers, WhereThereIsRoomForAHeadOneIsKept) {
+  Progress silent;
+  const Corpus corpus = text();
+  for (const std::size_t ruined : {0, 1}) {
+    Decoder model = ruined_model(ruined);
+    const KeptLayers kept =
+        choose_kept_layers(model, corpus, budget(context_bytes(model, kTokens) + kSoftmaxBytes / 2), silent);
+    ASSERT_EQ(kept.changes.size(), 1u);
+    expect_same(kept.changes[0], best_of(model, corpus, {"0.0", "0.1", "1.0", "1.1"}));
     change_layers(model, kept);
-    EXPECT_EQ(kind(), AttentionKind::kSoftmax);
+    // What decoding keeps is what was counted.
+    std::vector<AttentionState> states;
+    model.continue_from(states, at::arange(0, 64).unsqueeze(0));
+    const AttentionState& mixed = states[static_cast<std::size_t>(kept.changes[0].what.layer)];
+    EXPECT_EQ(mixed.softmax_k.size(1), 1);
+    EXPECT_EQ(mixed.linear.s.size(1), 1);
   }
 }
 
@@ -139,7 +194,8 @@ TEST(KeptLayers, SayWhatIsWrong) {
   Progress silent;
   Decoder model = tiny_model(attention_of(AttentionKind::kLinear), kSure);
   EXPECT_NE(error_of([&] { choose_kept_layers(model, text(), budget(1000), silent); }).find("keeps"), std::string::npos);
-  EXPECT_NE(error_of([&] { change_layer(model, 2, 0); }).find("from 0 to 1"), std::string::npos);
+  EXPECT_NE(error_of([&] { change_layer(model, {2}, 0); }).find("from 0 to 1"), std::string::npos);
+  EXPECT_NE(error_of([&] { change_layer(model, {1, 2}, 0); }).find("layer 1"), std::string::npos);
   EXPECT_NE(error_of([&] { kept_layers({{"loss", 1}}); }).find("damaged"), std::string::npos);
 }
 

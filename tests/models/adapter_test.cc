@@ -73,6 +73,9 @@ TEST(AdapterTest, AttentionConfigGoesThroughJson) {
   EXPECT_EQ(attention_config(to_json(AttentionConfig{})), AttentionConfig{});
   EXPECT_THROW(attention_config({{"kind", "magic"}}), Error);
   EXPECT_THROW(attention_config({{"kind", "hybrid"}, {"window", 1LL << 40}}), Error);
+  for (const json& heads : {json({1, 1}), json({2, 1}), json({"1"}), json(1)}) {
+    EXPECT_THROW(attention_config({{"kind", "linear"}, {"softmax_heads", heads}}), Error) << heads;
+  }
 }
 
 TEST(AdapterTest, WrittenAndReadGivesTheSameModel) {
@@ -81,7 +84,7 @@ TEST(AdapterTest, WrittenAndReadGivesTheSameModel) {
     const TemporaryFolder folder;
     LoadedModel base = load_model(fixture("llama_grouped"), at::kFloat);
     EXPECT_TRUE(base.hedgehog.is_null());
-    base.model.set_attention(hybrid(), {1});
+    base.model.set_attention(hybrid(), {{1}});
     train(base.model, full_weights);
     const at::Tensor expected = hidden_of(base.model, tokens_of("llama_grouped"));
     const json description{{"base", {{"path", fixture("llama_grouped").string()}}}, {"recipe", {{"name", "test"}}}};
@@ -93,6 +96,14 @@ TEST(AdapterTest, WrittenAndReadGivesTheSameModel) {
     EXPECT_EQ(read.hedgehog["base"]["sha256"], checkpoint_sha256(fixture("llama_grouped")));
     EXPECT_EQ(read.model.layers()[1].attention.config().kind, AttentionKind::kSoftmax);
     EXPECT_EQ(read.model.layers()[0].attention.config(), hybrid());
+
+    base.model.set_attention(hybrid(), {{0, 1}});
+    write_adapter(folder.path() / "mixed", base.model, full_weights, description);
+    const LoadedModel mixed = load_model(folder.path() / "mixed", at::kFloat, LoraForm::kSeparate);
+    EXPECT_EQ(mixed.model.layers()[0].attention.config().softmax_heads, std::vector<std::int64_t>{1});
+    EXPECT_EQ(mixed.model.layers()[1].attention.config(), hybrid());
+    EXPECT_TRUE(
+        at::equal(hidden_of(mixed.model, tokens_of("llama_grouped")), hidden_of(base.model, tokens_of("llama_grouped"))));
     for (const char* file : {"hedgehog.json", "adapter.safetensors"}) {
       EXPECT_TRUE(std::filesystem::exists(folder.path() / "adapter" / file));
     }
@@ -157,7 +168,7 @@ TEST(ExportTest, LoadsAgainWithEqualResults) {
     SCOPED_TRACE(name);
     const TemporaryFolder folder;
     LoadedModel loaded = load_model(fixture(name), at::kFloat);
-    loaded.model.set_attention(hybrid(), {0});
+    loaded.model.set_attention(hybrid(), {{0}});
     train(loaded.model, false);
     loaded.hedgehog = {{"recipe", {{"name", "test"}}}};
     const at::Tensor expected = hidden_of(loaded.model, tokens_of(name));
@@ -222,7 +233,7 @@ TEST(HostileAdapterTest, DamageIsAlwaysAnError) {
   const TemporaryFolder folder;
   const std::filesystem::path directory = folder.path() / "adapter";
   LoadedModel base = load_model(fixture("llama"), at::kFloat);
-  base.model.set_attention(hybrid(), {1});
+  base.model.set_attention(hybrid(), {{1}});
   train(base.model, false);
   write_adapter(directory, base.model, false, {{"base", {{"path", fixture("llama").string()}}}});
   for (const char* name : {"hedgehog.json", "adapter.safetensors"}) {

@@ -121,7 +121,7 @@ TEST(BertTest, GradientsEqualTransformers) {
 
 TEST(BertTest, ConvertedFormsGradientsAreSlopes) {
   Bert model = load_bert("bert_classifier");
-  model.set_attention(linear_attention(), {1});
+  model.set_attention(linear_attention(), {{1}});
   perturb_attention(model.layers());
   std::vector<at::Tensor> leaves = trainable(model.layers());
   for (auto& [name, tensor] : model.weights()) {
@@ -161,7 +161,7 @@ TEST(BertTest, VisitorSeesEveryLayerAndTheTeacherIsSoftmax) {
   EXPECT_LE(relative_difference(visited, softmax), 1e-6);
   model.dropout_seed = std::nullopt;
   EXPECT_LE(relative_difference(model.forward_visiting(input, false, {}), model.forward(input)), 1e-6);
-  model.set_attention(linear_attention(), {1});
+  model.set_attention(linear_attention(), {{1}});
   EXPECT_EQ(model.layers()[0].attention.config().kind, AttentionKind::kLinear);
   EXPECT_EQ(model.layers()[1].attention.config().kind, AttentionKind::kSoftmax);
   model.control = AttentionControl::kNoAttention;
@@ -274,7 +274,7 @@ TEST(BertTest, RefusesWrongArguments) {
   EXPECT_NE(message({tokens(4), {}, {}, at::zeros({2, 3}, at::kInt)}), "");
   EXPECT_EQ(message({tokens(4), {}, at::full({2}, 4, at::kInt), {}}), "");
   EXPECT_NE(message({tokens(4), {}, {}, at::full({2, 4}, 1, at::kInt)}).find("segment_start"), std::string::npos);
-  EXPECT_THROW(model.set_attention({}, {2}), Error);
+  EXPECT_THROW(model.set_attention({}, {{2}}), Error);
   EXPECT_THROW(model.set_attention({.window = 4}), Error);
   EXPECT_THROW(model.set_attention({.kind = AttentionKind::kHybrid, .window = 4}), Error);
   EXPECT_THROW(model.set_attention({.kind = AttentionKind::kLinear, .gate = true}), Error);

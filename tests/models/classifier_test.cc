@@ -57,7 +57,7 @@ TEST(Classifier, IsWrittenAndReadAgain) {
     for (const bool converted : {false, true}) {
       SCOPED_TRACE(std::string(family.name) + (converted ? ", converted" : ""));
       const auto model = make_classifier(family.config, 3);
-      if (converted) model->set_attention({.kind = AttentionKind::kLinear}, {1});
+      if (converted) model->set_attention({.kind = AttentionKind::kLinear}, {{1}});
       perturb(*model);
       EXPECT_EQ(model->labels(), family.labels);
       const auto logits = model->forward(family.input);

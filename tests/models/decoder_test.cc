@@ -96,15 +96,34 @@ TEST(DecoderTest, LinearAndHybridInPiecesEqualTheWhole) {
   hybrid.gate = true;
   for (const AttentionConfig& config : {linear, hybrid}) {
     SCOPED_TRACE(to_string(config.kind));
-    model.set_attention(config, {1});
-    EXPECT_EQ(model.layers()[0].attention.config().kind, config.kind);
-    EXPECT_EQ(model.layers()[1].attention.config().kind, AttentionKind::kSoftmax);
-    std::vector<AttentionState> states;
-    const at::Tensor first = model.continue_from(states, tokens.narrow(1, 0, 20));
-    std::vector<at::Tensor> pieces{first};
-    for (std::int64_t i = 20; i < 32; ++i) pieces.push_back(model.continue_from(states, tokens.narrow(1, i, 1)));
-    EXPECT_LE(relative_difference(at::cat(pieces, 1), model.forward(tokens)), 1e-3);
+    for (const std::vector<KeptSoftmax>& kept : {std::vector<KeptSoftmax>{{1}}, {{0, 1}, {1, 0}, {1, 1}}}) {
+      model.set_attention(config, kept);
+      EXPECT_EQ(model.layers()[0].attention.config().kind, config.kind);
+      EXPECT_EQ(model.layers()[0].attention.config().softmax_heads.size(), kept.size() == 1 ? 0u : 1u);
+      EXPECT_EQ(model.layers()[1].attention.config().kind, AttentionKind::kSoftmax);
+      std::vector<AttentionState> states;
+      const at::Tensor first = model.continue_from(states, tokens.narrow(1, 0, 20));
+      std::vector<at::Tensor> pieces{first};
+      for (std::int64_t i = 20; i < 32; ++i) pieces.push_back(model.continue_from(states, tokens.narrow(1, i, 1)));
+      EXPECT_LE(relative_difference(at::cat(pieces, 1), model.forward(tokens)), 1e-3);
+      DecoderPass pass = model.begin_pass(tokens, {});
+      model.run_layers(pass, 0, 1);
+      model.run_layers(pass, 1, 2);
+      EXPECT_TRUE(at::equal(model.end_pass(pass), model.forward(tokens)));
+    }
   }
+}
+
+TEST(DecoderTest, KeptSoftmaxIsALayerOrAHead) {
+  EXPECT_EQ(kept_softmax("12"), (KeptSoftmax{12}));
+  EXPECT_EQ(kept_softmax("0.3"), (KeptSoftmax{0, 3}));
+  for (const char* text : {"0", "7", "12.0", "3.11"}) EXPECT_EQ(to_string(kept_softmax(text)), text);
+  for (const char* text : {"", "-1", "a", "1.", "1.-1", ".1", "1.1.1", "1 ", "1,2", "99999999999999999999"}) {
+    EXPECT_THROW(kept_softmax(text), Error) << text;
+  }
+  Decoder grouped = load_fixture("llama_grouped"), windowed = load_fixture("mistral");
+  EXPECT_THROW(grouped.set_attention({.kind = AttentionKind::kLinear}, {{0, 9}}), Error);
+  EXPECT_THROW(windowed.set_attention({.kind = AttentionKind::kLinear}, {{0, 0}}), Error) << "the layer has a window";
 }
 
 TEST(DecoderTest, VisitorSeesEveryLayerAndTheTeacherIsSoftmax) {
@@ -142,7 +161,7 @@ TEST(DecoderTest, RefusesWrongArguments) {
   EXPECT_THROW(model.forward(at::full({1, 4}, -1, at::kLong)), Error);
   EXPECT_THROW(model.forward(at::zeros({4}, at::kLong)), Error);
   EXPECT_THROW(model.forward(at::zeros({1, 4}, at::kLong), at::zeros({1, 3}, at::kInt)), Error);
-  EXPECT_THROW(model.set_attention({}, {2}), Error);
+  EXPECT_THROW(model.set_attention({}, {{2}}), Error);
   std::vector<AttentionState> states(1);
   EXPECT_THROW(model.continue_from(states, at::zeros({1, 4}, at::kLong)), Error);
 }

@@ -82,7 +82,7 @@ TEST(TrainingTest, CheckpointingGivesEqualGradients) {
 
 TEST(TrainingTest, GradientsAreFiniteDifferences) {
   Decoder model = load_fixture("qwen3");
-  model.set_attention(hybrid(), {1});
+  model.set_attention(hybrid(), {{1}});
   const std::vector<at::Tensor> leaves = prepare(model, /*full_weights=*/true);
   const at::Tensor tokens = random_tokens({1, 20}, 97, 6);
   const std::vector<at::Tensor> analytic = gradients(model, leaves, tokens, {});

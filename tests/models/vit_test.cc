@@ -101,7 +101,7 @@ TEST(VitTest, ReadsNewerNames) {
 
 TEST(VitTest, ConvertedFormsGradientsAreSlopes) {
   Vit model = load_vit("deit");
-  model.set_attention(linear_attention("hedgehog-exp"), {0});
+  model.set_attention(linear_attention("hedgehog-exp"), {{0}});
   perturb_attention(model.layers());
   std::vector<at::Tensor> leaves = trainable(model.layers());
   for (auto& [name, tensor] : model.weights()) {

@@ -227,7 +227,7 @@
     const values = all.filter((model) => model.kept_layers).flatMap((model) => {
       const kept = model.kept_layers, point = (what, series) => ({bytes, loss}) => ({MB: bytes / 1e6, perplexity: Math.exp(loss), what, series});
       return [point("none", model.name)(kept), ...kept.changes.map((change) =>
-                point(change.window ? `a window of ${change.window} in layer ${change.layer}` : `+ layer ${change.layer}`, model.name)(change)),
+                point(change.window ? `a window of ${change.window} in layer ${change.what}` : `+ layer ${change.what.replace(".", ", head ")}`, model.name)(change)),
               ...kept.uniform.map((choice) => point(choice.layers.join(", "), `${model.name}: ${choice.name}`)(choice))];
     });
     return draw("kept-layers", {
