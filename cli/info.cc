@@ -7,6 +7,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -127,6 +128,10 @@ std::string attention_form(const json& layer) {
     if (value > 0 && (!softmax || key == std::string_view("window"))) form += fmt::format(", {} {}", key, value);
   }
   if (!softmax && layer.value("gate", false)) form += ", gate";
+  if (layer.contains("softmax_heads")) {
+    form +=
+        fmt::format(", key/value heads {} softmax", fmt::join(layer["softmax_heads"].get<std::vector<std::int64_t>>(), ", "));
+  }
   return form;
 }
 

@@ -41,11 +41,11 @@ at::Tensor partly_permuted(std::int64_t rows, double share, Random& random) {
 }
 
 // Every head's rows in an order of their own.
-void permute(at::Tensor& weight, at::Tensor& bias, double share, Random& random) {
-  for (std::int64_t head = 0; head < weight.size(0); ++head) {
-    const at::Tensor order = partly_permuted(weight.size(1), share, random);
-    weight[head].copy_(weight[head].index_select(0, order));
-    bias[head].copy_(bias[head].index_select(0, order));
+void permute(const MapWeights& map, double share, Random& random) {
+  for (std::int64_t head = 0; head < map.weight.size(0); ++head) {
+    const at::Tensor order = partly_permuted(map.weight.size(1), share, random);
+    map.weight[head].copy_(map.weight[head].index_select(0, order));
+    map.bias[head].copy_(map.bias[head].index_select(0, order));
   }
 }
 
@@ -75,21 +75,19 @@ MapAlteration map_alteration(const std::string& text) {
 
 void alter_maps(Attention& attention, const MapAlteration& alteration, std::uint64_t seed) {
   if (attention.config().kind == AttentionKind::kSoftmax) return;
-  check(feature_map_named(attention.config().feature_map).learns(),
-        "feature map \"{}\" learns no weights: there is nothing to alter", attention.config().feature_map);
+  check(attention.learns_map(), "feature map \"{}\" learns no weights: there is nothing to alter",
+        attention.config().feature_map);
   const at::NoGradGuard no_gradients;
   Random random{seed, 0};
   auto generator = at::detail::createCPUGenerator(seed);
-  const auto parameters = attention.parameters();
-  for (std::size_t i = 0; i < 4; i += 2) {  // W and b of the queries, then of the keys
-    at::Tensor &weight = *parameters[i].second, &bias = *parameters[i + 1].second;
-    if (alteration.permuted > 0 && parameters[i].first == "k_map.weight") permute(weight, bias, alteration.permuted, random);
+  if (alteration.permuted > 0) permute(attention.key_map(), alteration.permuted, random);
+  for (const MapWeights& map : {attention.query_map(), attention.key_map()}) {
     if (alteration.noise > 0) {
-      const at::Tensor size = weight.square().mean({1, 2}, /*keepdim=*/true).sqrt();
-      weight.add_(at::empty(weight.sizes(), at::kFloat).normal_(0, alteration.noise, generator) * size);
+      const at::Tensor size = map.weight.square().mean({1, 2}, /*keepdim=*/true).sqrt();
+      map.weight.add_(at::empty(map.weight.sizes(), at::kFloat).normal_(0, alteration.noise, generator) * size);
     }
-    weight.mul_(alteration.temperature);
-    bias.mul_(alteration.temperature);
+    map.weight.mul_(alteration.temperature);
+    map.bias.mul_(alteration.temperature);
   }
 }
 

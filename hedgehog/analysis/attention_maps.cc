@@ -73,10 +73,9 @@ AttentionMaps attention_maps(const Decoder& model, std::span<const std::int32_t>
   AttentionMaps maps;
   maps.tokens = std::ssize(tokens);
   const at::Tensor ids = at::tensor(at::ArrayRef<std::int32_t>(tokens.data(), tokens.size()), at::kLong).unsqueeze(0);
-  const std::vector<std::int64_t>& windows = model.config().windows;
   model.forward_visiting(ids, {}, true, [&](std::int64_t layer, const AttentionInput& input) {
     const auto index = static_cast<std::size_t>(layer);
-    add_layer(maps, layer, shared.layers()[index].attention, index < windows.size() ? windows[index] : 0, input);
+    add_layer(maps, layer, shared.layers()[index].attention, model.config().windows[index], input);
   });
   return maps;
 }

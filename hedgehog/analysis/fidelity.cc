@@ -13,10 +13,11 @@
 namespace hedgehog {
 namespace {
 
+/// `windows`: softmax's in each layer (Mistral); empty: none has one.
 std::vector<LayerFidelity> layers_of(const std::vector<Attention*>& attentions, const std::vector<std::int64_t>& windows) {
   std::vector<LayerFidelity> layers;
   for (std::size_t i = 0; i < attentions.size(); ++i)
-    layers.emplace_back(static_cast<std::int64_t>(i), *attentions[i], i < windows.size() ? windows[i] : 0);
+    layers.emplace_back(static_cast<std::int64_t>(i), *attentions[i], windows.empty() ? 0 : windows[i]);
   return layers;
 }
 

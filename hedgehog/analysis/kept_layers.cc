@@ -32,11 +32,6 @@ std::int64_t number_with_unit(std::string_view text, const std::vector<std::pair
   return number * found->second;
 }
 
-std::int64_t softmax_window(const DecoderConfig& model, std::int64_t layer) {
-  const auto index = static_cast<std::size_t>(layer);
-  return index < model.windows.size() ? model.windows[index] : 0;
-}
-
 /// A change that might be made.
 struct Candidate {
   KeptSoftmax what;
@@ -148,7 +143,7 @@ class Chooser {
     const DecoderConfig& shape = model_.config();
     const auto& kept = model_.layers()[static_cast<std::size_t>(layer)].attention.config().softmax_heads;
     std::vector<Candidate> result;
-    if (shape.kv_heads - std::ssize(kept) < 2 || softmax_window(shape, layer) > 0) return result;
+    if (shape.kv_heads - std::ssize(kept) < 2 || shape.windows[static_cast<std::size_t>(layer)] > 0) return result;
     for (std::int64_t head = 0; head < shape.kv_heads; ++head) {
       if (std::find(kept.begin(), kept.end(), head) == kept.end()) consider(result, {layer, head}, 0);
     }
@@ -321,15 +316,16 @@ void change_layers(Decoder& model, const KeptLayers& kept) {
 void change_layer(Decoder& model, const KeptSoftmax& what, std::int64_t window) {
   const DecoderConfig& shape = model.config();
   check_kept(what, shape.layers, shape.kv_heads);
-  Attention& attention = model.layers()[static_cast<std::size_t>(what.layer)].attention;
+  const auto layer = static_cast<std::size_t>(what.layer);
+  Attention& attention = model.layers()[layer].attention;
   AttentionConfig config = attention.config();
   if (window > 0) {
     config.window = window;
   } else if (what.head < 0) {
-    config = softmax_like(attention, softmax_window(shape, what.layer));
+    config = softmax_like(attention, shape.windows[layer]);
   } else {
-    check(softmax_window(shape, what.layer) == 0,
-          "layer {}: has a window of its own in this model; keep softmax in all of its heads", what.layer);
+    check(shape.windows[layer] == 0, "layer {}: has a window of its own in this model; keep softmax in all of its heads",
+          what.layer);
     config = with_softmax_head(config, what.head, shape.kv_heads);
   }
   Attention changed = attention.with_config(config);

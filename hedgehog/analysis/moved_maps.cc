@@ -19,34 +19,20 @@ constexpr std::array kStatistics = {&HeadFidelity::entropy_softmax, &HeadFidelit
 using Statistics = std::array<double, kStatistics.size()>;
 
 struct LayerMaps {
-  at::Tensor q_weight, q_bias, k_weight, k_bias;
-  std::int64_t key_heads() const { return k_weight.size(0); }
-  std::int64_t group() const { return q_weight.size(0) / k_weight.size(0); }
+  MapWeights q, k;
+  std::int64_t key_heads() const { return k.weight.size(0); }
+  std::int64_t group() const { return q.weight.size(0) / k.weight.size(0); }
 };
 
-bool has_maps(const Attention& attention) {
-  return attention.config().kind != AttentionKind::kSoftmax && feature_map_named(attention.config().feature_map).learns();
-}
-
-LayerMaps maps_of(Attention& attention) {
-  LayerMaps maps;
-  for (const auto& [name, tensor] : attention.parameters()) {
-    if (name == "q_map.weight") maps.q_weight = *tensor;
-    if (name == "q_map.bias") maps.q_bias = *tensor;
-    if (name == "k_map.weight") maps.k_weight = *tensor;
-    if (name == "k_map.bias") maps.k_bias = *tensor;
-  }
-  return maps;
-}
-
 LayerMaps maps_at(const std::vector<Attention*>& model, std::int64_t layer) {
-  return maps_of(*model[static_cast<std::size_t>(layer)]);
+  const Attention& attention = *model[static_cast<std::size_t>(layer)];
+  return {attention.query_map(), attention.key_map()};
 }
 
 std::vector<std::int64_t> mapped_layers(const std::vector<Attention*>& model) {
   std::vector<std::int64_t> layers;
   for (std::size_t layer = 0; layer < model.size(); ++layer) {
-    if (has_maps(*model[layer])) layers.push_back(static_cast<std::int64_t>(layer));
+    if (model[layer]->learns_map()) layers.push_back(static_cast<std::int64_t>(layer));
   }
   return layers;
 }
@@ -143,17 +129,17 @@ void move_maps(const std::vector<Attention*>& from, const std::vector<Attention*
     const std::string& map = from[static_cast<std::size_t>(sources[i].layer)]->config().feature_map;
     const std::string& wanted = to[static_cast<std::size_t>(places[i].layer)]->config().feature_map;
     check(map == wanted, "the maps to be taken are \"{}\", those of the model \"{}\"", map, wanted);
-    LayerMaps source = maps_at(from, sources[i].layer), target = maps_at(to, places[i].layer);
-    check(source.k_weight.sizes().slice(1) == target.k_weight.sizes().slice(1),
-          "the maps to be taken have {} rows of head dimension {}, those of the model {} of {}", source.k_weight.size(1),
-          source.k_weight.size(2), target.k_weight.size(1), target.k_weight.size(2));
+    const LayerMaps source = maps_at(from, sources[i].layer), target = maps_at(to, places[i].layer);
+    check(source.k.weight.sizes().slice(1) == target.k.weight.sizes().slice(1),
+          "the maps to be taken have {} rows of head dimension {}, those of the model {} of {}", source.k.weight.size(1),
+          source.k.weight.size(2), target.k.weight.size(1), target.k.weight.size(2));
     const std::int64_t head = places[i].head, group = target.group();
-    target.k_weight[head].copy_(source.k_weight[sources[i].head]);
-    target.k_bias[head].copy_(source.k_bias[sources[i].head]);
+    target.k.weight[head].copy_(source.k.weight[sources[i].head]);
+    target.k.bias[head].copy_(source.k.bias[sources[i].head]);
     for (std::int64_t query = 0; query < group; ++query) {
       const std::int64_t taken = sources[i].head * source.group() + same_place(query, group, source.group());
-      target.q_weight[head * group + query].copy_(source.q_weight[taken]);
-      target.q_bias[head * group + query].copy_(source.q_bias[taken]);
+      target.q.weight[head * group + query].copy_(source.q.weight[taken]);
+      target.q.bias[head * group + query].copy_(source.q.bias[taken]);
     }
   }
 }

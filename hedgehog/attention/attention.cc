@@ -87,7 +87,7 @@ std::vector<std::pair<std::string, at::Tensor*>> Attention::parameters() {
   const auto add = [&](const char* name, at::Tensor& x) {
     if (x.defined()) all.emplace_back(name, &x);
   };
-  if (map_.map != nullptr && map_.learns()) {
+  if (learns_map()) {
     add("q_map.weight", q_map_.weight);
     add("q_map.bias", q_map_.bias);
     add("k_map.weight", k_map_.weight);

@@ -71,6 +71,11 @@ class Attention {
   Attention(const AttentionConfig& config, std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, std::int64_t hidden);
 
   const AttentionConfig& config() const { return config_; }
+  /// Whether it has a map whose weights learn, and these of the queries [heads, M, D] and of the keys [kv_heads, M, D]: tensors
+  /// that share their memory.
+  bool learns_map() const { return map_.map != nullptr && map_.learns(); }
+  const MapWeights& query_map() const { return q_map_; }
+  const MapWeights& key_map() const { return k_map_; }
   /// The query heads whose key/value heads keep softmax beside linear ones, int64 [n]; undefined if there are none.
   const at::Tensor& softmax_heads() const { return softmax_q_; }
   /// A new one of the same heads.

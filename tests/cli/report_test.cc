@@ -192,6 +192,12 @@ TEST_F(Report, LayersThatAreKeptFitTheMemoryThatWasNamed) {
   EXPECT_LT(by_hand, json::parse(run_program(eval).out)["kl_to_softmax"].get<double>());
   EXPECT_GT(json::parse(run_program(eval).out)["kl_to_softmax"], 1e-4);
 
+  const std::string head = folder_ / "head";
+  expect_success(with({"--finetune", "none", "--keep-softmax", "1.1", "-o", head}));
+  EXPECT_NE(run_program({"info", head}).out.find("key/value heads 1 softmax"), std::string::npos);
+  const Outcome written = run_program({"generate", head, "--prompt", "the ", "--max-tokens", "8", "--threads", "1"});
+  expect_success(written);
+
   EXPECT_NE(with({"--keep-softmax", "auto:1kB@1k", "-o", folder_ / "small"}).err.find("keeps"), std::string::npos);
   const Outcome wrong = with({"--keep-softmax", "some", "-o", folder_ / "wrong"});
   EXPECT_EQ(wrong.status, 2);
