@@ -234,6 +234,13 @@ class Targets(unittest.TestCase):
 
 
 class Intervals(unittest.TestCase):
+    def test_a_stage_is_found_by_its_place_or_its_name(self):
+        result = {"training": [{"stage": "distillation", "seconds": 3}, {"stage": "finetuning", "seconds": 5}]}
+        self.assertEqual(result_page.pick(result, "training.0.seconds"), 3)
+        self.assertEqual(result_page.pick(result, "training.finetuning.seconds"), 5)
+        for path in ("training.2.seconds", "training.other.seconds", "training.0.kl", "score"):
+            self.assertIsNone(result_page.pick(result, path))
+
     def test_students_t(self):
         # scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem
         for values, half in (([1, 3], 12.7062), ([1, 2, 4], 3.7945), (list(range(10)), 2.1659)):
