@@ -170,8 +170,7 @@ class Chooser {
   }
 
   // All changes, measured; heads only of the layers whose own softmax lowers the loss most: there are many heads.
-  std::vector<Candidate> measured_changes(int round) const {
-    const std::string stage = fmt::format("what to keep, {} of {}", round + 1, config_.rounds);
+  std::vector<Candidate> measured_changes(const std::string& stage) const {
     std::vector<Candidate> changes;
     for (std::int64_t layer = 0; layer < model_.config().layers; ++layer) {
       const std::vector<Candidate> more = of_layer(layer);
@@ -196,12 +195,16 @@ class Chooser {
 
   // Whether any change was made.
   bool choose_round(int round) {
-    std::vector<Candidate> all = measured_changes(round);
+    const std::string stage = fmt::format("what to keep, {} of {}", round + 1, config_.rounds);
+    std::vector<Candidate> all = measured_changes(stage);
     std::stable_sort(all.begin(), all.end(), more_gain);
     // The last round may spend all that is left, the others their share of it.
     const std::int64_t limit = bytes_ + (config_.budget.bytes - bytes_) / (config_.rounds - round);
     std::vector<KeptSoftmax> changed;
+    progress_.begin(stage + ": together", std::ssize(all));
+    std::int64_t done = 0;
     for (const Candidate& candidate : all) {
+      progress_.update(done++, fmt::format("loss {:.3f}", loss_));
       if (candidate.gain <= 0 || (!changed.empty() && bytes_ >= limit)) break;
       const bool fits = bytes_ + candidate.bytes <= config_.budget.bytes;
       // Heads of one layer go together; a whole layer and a part of it do not.
@@ -210,6 +213,7 @@ class Chooser {
       });
       if (fits && free && make(candidate)) changed.push_back(candidate.what);
     }
+    progress_.end();
     return !changed.empty();
   }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace hedgehog {
@@ -14,7 +15,8 @@ namespace hedgehog {
 /// What stays softmax in a converted model: a layer, or one of its key/value heads.
 struct KeptSoftmax {
   std::int64_t layer = 0, head = -1;  // -1: all heads
-  auto operator<=>(const KeptSoftmax&) const = default;
+  bool operator==(const KeptSoftmax&) const = default;
+  bool operator<(const KeptSoftmax& other) const { return std::tie(layer, head) < std::tie(other.layer, other.head); }
 };
 /// "7", or "7.2" of head 2. Throws Error for other text.
 KeptSoftmax kept_softmax(const std::string& text);
