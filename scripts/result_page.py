@@ -31,14 +31,12 @@ def written(pair, factor=1, digits=2):
 def pick(result, path):
     """What stands under the keys of "a.b.0", in a list of stages also under a stage's name; None where one of them is missing."""
     for key in path.split("."):
-        if isinstance(result, list) and key.isdigit() and int(key) < len(result):
-            result = result[int(key)]
-        elif isinstance(result, list) and any(stage.get("stage") == key for stage in result):
-            result = next(stage for stage in result if stage.get("stage") == key)
-        elif isinstance(result, dict) and key in result:
-            result = result[key]
-        else:
+        if isinstance(result, list):
+            named = {stage["stage"]: stage for stage in result if isinstance(stage, dict) and "stage" in stage}
+            result = named | {str(i): element for i, element in enumerate(result)}
+        if not isinstance(result, dict) or key not in result:
             return None
+        result = result[key]
     return result
 
 

@@ -1,6 +1,5 @@
 #include "hedgehog/analysis/kept_layers.h"
 
-#include "hedgehog/analysis/layer_fidelity.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
 #include "hedgehog/evaluation/perplexity.h"
@@ -325,12 +324,11 @@ void change_layer(Decoder& model, const KeptSoftmax& what, std::int64_t window) 
   AttentionConfig config = attention.config();
   if (window > 0) {
     config.window = window;
-  } else if (what.head < 0) {
-    config = softmax_like(attention, shape.windows[layer]);
   } else {
-    check(shape.windows[layer] == 0, "layer {}: has a window of its own in this model; keep softmax in all of its heads",
-          what.layer);
+    check(what.head < 0 || shape.windows[layer] == 0,
+          "layer {}: has a window of its own in this model; keep softmax in all of its heads", what.layer);
     config = with_softmax_head(config, what.head, shape.kv_heads);
+    if (config.kind == AttentionKind::kSoftmax) config.window = shape.windows[layer];
   }
   Attention changed = attention.with_config(config);
   const auto weights = attention.parameters(), places = changed.parameters();
