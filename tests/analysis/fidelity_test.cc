@@ -120,7 +120,7 @@ TEST(Fidelity, EqualsThePlainComputation) {
     EXPECT_NEAR(heads[head].mass_16_linear, a.masked_fill(far, 0).sum().item<double>() / kLength, 1e-5);
     const at::Tensor state = at::matmul(phi("k_map", head / 2, k).t(), v), values = at::linalg_svdvals(state);
     const at::Tensor shares = values / values.sum();
-    EXPECT_NEAR(heads[head].effective_rank, std::exp(-(shares * shares.log()).sum().item<double>()), 1e-4);
+    EXPECT_NEAR(heads[head].effective_rank, std::exp(-(shares * shares.log()).sum().item<double>()), 1e-5);
     EXPECT_GE(heads[head].effective_rank, 1);
     EXPECT_LE(heads[head].effective_rank, kDim);
     std::array<CurveBin, kCurveBins> curve;
@@ -156,8 +156,8 @@ TEST(Fidelity, EqualsThePlainComputation) {
       inverted += inverted_pairs(weight, score);
       ++ranked;
     }
-    EXPECT_NEAR(heads[head].monotonicity, monotonicity / static_cast<double>(ranked), 1e-2);
-    EXPECT_NEAR(heads[head].inverted_pairs, inverted / static_cast<double>(ranked), 1e-2);
+    EXPECT_NEAR(heads[head].monotonicity, monotonicity / static_cast<double>(ranked), 1e-5);
+    EXPECT_NEAR(heads[head].inverted_pairs, inverted / static_cast<double>(ranked), 1e-5);
   }
 }
 
