@@ -40,14 +40,15 @@ def save(path, figure):
     pyplot_for_svg().close(figure)
 
 
-def draw_lines(path, lines, x_label, y_label, logarithmic=False):
-    """`lines`: {name: [(x, y), ...]}; `logarithmic`: both axes."""
-    figure, axes = pyplot_for_svg().subplots(figsize=(7, 4.2), layout="constrained")
-    for name, points in lines.items():
-        axes.plot(*zip(*points), label=name, linewidth=1.4)
-    axes.set(xlabel=x_label, ylabel=y_label, **({"xscale": "log", "yscale": "log"} if logarithmic else {}))
-    axes.legend()
-    finish(axes)
+def draw_lines(path, panels, x_label, logarithmic=False):
+    """Panels side by side; `panels`: {label of y: {name: [(x, y), ...]}}, of the same names; `logarithmic`: both axes."""
+    figure, all_axes = pyplot_for_svg().subplots(1, len(panels), figsize=(2 + 5 * len(panels), 4.2), squeeze=False, layout="constrained")
+    for axes, (y_label, lines) in zip(all_axes[0], panels.items()):
+        for name, points in lines.items():
+            axes.plot(*zip(*points), label=name, linewidth=1.4)
+        axes.set(xlabel=x_label, ylabel=y_label, **({"xscale": "log", "yscale": "log"} if logarithmic else {}))
+        finish(axes)
+    all_axes[0][0].legend()
     save(path, figure)
 
 

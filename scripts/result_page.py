@@ -100,7 +100,7 @@ def draw_curves(recipe, name, task, records):
         return []
     curve = recipe["curve"]
     file = f"{name}-{task}.svg"
-    plots.draw_lines(PAGES / file, curves, curve["x"], curve["label"])
+    plots.draw_lines(PAGES / file, {curve["label"]: curves}, curve["x"])
     return [f"![{curve['label']} against {curve['x']}]({file})", ""]
 
 
