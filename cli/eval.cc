@@ -50,13 +50,19 @@ std::optional<Decoder> load_teacher(const EvalOptions& options, const LoadedMode
   }
 }
 
+void print_with_interval(const char* name, double value, const std::optional<double>& half_interval) {
+  fmt::print("{:<36}{:>12.4f}", name, value);
+  if (half_interval) fmt::print(" ± {:.4f}", *half_interval);
+  fmt::print("\n");
+}
+
 void print_table(const Perplexity& result, const std::optional<Controls>& controls) {
-  fmt::print("{:<36}{:>12.4f}\n", "perplexity", result.perplexity);
+  print_with_interval("perplexity", result.perplexity, result.half_interval);
   fmt::print("{:<36}{:>12}\n", "tokens scored", result.tokens);
   if (result.state_bytes) fmt::print("{:<36}{:>12}\n", "state of a text at its end, bytes", *result.state_bytes);
   if (result.kl_to_softmax) {
     fmt::print("{:<36}{:>12.4f}\n", "perplexity of softmax", *result.softmax_perplexity);
-    fmt::print("{:<36}{:>12.4f}\n", "  ratio", result.perplexity / *result.softmax_perplexity);
+    print_with_interval("  ratio", result.perplexity / *result.softmax_perplexity, result.ratio_half_interval);
     fmt::print("{:<36}{:>12.4f}\n", "KL(softmax || model), nats a token", *result.kl_to_softmax);
     fmt::print("{:<36}{:>11.2f}%\n", "same first choice as softmax", *result.top1_agreement * 100);
   }
@@ -92,14 +98,9 @@ nlohmann::json to_json(const std::vector<NeedleScore>& scores) {
 }
 
 void print_summaries(const SummaryScore& score) {
-  const auto line = [](const char* name, const MeanInterval& value) {
-    fmt::print("{:<36}{:>12.4f}", name, value.mean);
-    if (value.half_width) fmt::print(" ± {:.4f}", *value.half_width);
-    fmt::print("\n");
-  };
-  line("ROUGE-1", score.rouge1);
-  line("ROUGE-2", score.rouge2);
-  line("ROUGE-L", score.rouge_l);
+  print_with_interval("ROUGE-1", score.rouge1.mean, score.rouge1.half_width);
+  print_with_interval("ROUGE-2", score.rouge2.mean, score.rouge2.half_width);
+  print_with_interval("ROUGE-L", score.rouge_l.mean, score.rouge_l.half_width);
   fmt::print("{:<36}{:>12.1f}\n", "tokens a summary", score.tokens);
   fmt::print("{:<36}{:>11.2f}%\n", "ended by the model", score.ended * 100);
 }
@@ -227,7 +228,9 @@ void run_eval(EvalOptions options) {
   }
   if (!needle.empty()) fields["needle"] = to_json(needle);
   if (heads) fields["fidelity"] = to_json(*heads);
-  if (summaries) fields.update(to_json(*summaries, task.examples));
+  if (result.half_interval) fields["half_interval"]["perplexity"] = *result.half_interval;
+  if (result.ratio_half_interval) fields["half_interval"]["ratio"] = *result.ratio_half_interval;
+  if (summaries) fields.update(to_json(*summaries, task.examples), true);
   print_json("eval", options.model, options.common, seconds_since(start), fields);
 }
 

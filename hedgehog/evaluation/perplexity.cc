@@ -2,21 +2,41 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
+#include "hedgehog/evaluation/confidence_interval.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cmath>
+#include <span>
 #include <string_view>
+#include <vector>
 
 namespace hedgehog {
 namespace {
 
 constexpr std::int64_t kBlockRows = 256;  // rows of logits that exist at a time
 
+// Of a window's scored tokens, Σ −log p(target).
+struct WindowLoss {
+  double model = 0, teacher = 0, tokens = 0;
+
+  WindowLoss& operator+=(const WindowLoss& other) {
+    model += other.model;
+    teacher += other.teacher;
+    tokens += other.tokens;
+    return *this;
+  }
+  double perplexity() const { return std::exp(model / std::max(tokens, 1.0)); }
+  double ratio() const { return std::exp((model - teacher) / std::max(tokens, 1.0)); }
+};
+
 struct Sums {
-  double negative_log_likelihood = 0, teacher_negative_log_likelihood = 0, kl = 0;
-  std::int64_t agreements = 0, tokens = 0, state_bytes = 0;
+  std::vector<WindowLoss> windows;
+  WindowLoss all;
+  double kl = 0;
+  std::int64_t agreements = 0, state_bytes = 0;
 };
 
 at::Tensor scored_rows(const WindowBatch& batch, const at::Tensor& hidden) {
@@ -48,27 +68,42 @@ double total(const at::Tensor& x) {
   return x.sum(at::kDouble).item<double>();
 }
 
+/// −log p(target) of the rows from `first` on, fp32 [rows].
+at::Tensor losses(const at::Tensor& log_p, const WindowBatch& batch, std::int64_t first) {
+  return -log_p.gather(1, batch.targets.narrow(0, first, log_p.size(0)).unsqueeze(1)).squeeze(1);
+}
+
+void add_windows(Sums& sums, const WindowBatch& batch, const at::Tensor& model, const at::Tensor& teacher) {
+  const at::Tensor window = batch.rows.div(batch.tokens.size(1), "floor");
+  const auto by_window = [&](const at::Tensor& x) {
+    return at::zeros({batch.tokens.size(0)}, at::kDouble).index_add_(0, window, x.to(at::kDouble));
+  };
+  const at::Tensor of_model = by_window(model), of_teacher = by_window(teacher), tokens = by_window(at::ones_like(model));
+  for (std::int64_t i = 0; i < batch.tokens.size(0); ++i) {
+    sums.windows.push_back({of_model[i].item<double>(), of_teacher[i].item<double>(), tokens[i].item<double>()});
+    sums.all += sums.windows.back();
+  }
+}
+
 void add_batch(Sums& sums, const Decoder& model, const Decoder* teacher, const WindowBatch& batch,
                std::optional<at::ScalarType> state) {
   if (batch.rows.numel() == 0) return;
   const at::Tensor all = state ? hidden_states_token_by_token(model, batch, *state, sums) : hidden_states(model, batch);
   const std::int64_t rows = batch.rows.numel();
-  sums.tokens += rows;
-  if (teacher == nullptr) {
-    sums.negative_log_likelihood += negative_log_likelihood(model, batch, all);
-    return;
-  }
-  const at::Tensor hidden = scored_rows(batch, all), teacher_hidden = scored_rows(batch, hidden_states(*teacher, batch));
+  const at::Tensor of_model = at::empty({rows}, at::kFloat), of_teacher = at::zeros({rows}, at::kFloat);
+  const at::Tensor hidden = scored_rows(batch, all);
+  const at::Tensor teacher_hidden = teacher == nullptr ? at::Tensor() : scored_rows(batch, hidden_states(*teacher, batch));
   for (std::int64_t first = 0; first < rows; first += kBlockRows) {
     const std::int64_t count = std::min(kBlockRows, rows - first);
     const at::Tensor log_q = at::log_softmax(model.logits(hidden.narrow(0, first, count)), 1, at::kFloat);
-    const at::Tensor targets = batch.targets.narrow(0, first, count);
-    sums.negative_log_likelihood -= total(log_q.gather(1, targets.unsqueeze(1)));
+    of_model.narrow(0, first, count).copy_(losses(log_q, batch, first));
+    if (teacher == nullptr) continue;
     const at::Tensor log_p = at::log_softmax(teacher->logits(teacher_hidden.narrow(0, first, count)), 1, at::kFloat);
-    sums.teacher_negative_log_likelihood -= total(log_p.gather(1, targets.unsqueeze(1)));
+    of_teacher.narrow(0, first, count).copy_(losses(log_p, batch, first));
     sums.agreements += log_p.argmax(1).eq(log_q.argmax(1)).sum().item<std::int64_t>();
     sums.kl += total((log_p - log_q).mul_(log_p.exp()).sum(1));
   }
+  add_windows(sums, batch, of_model, of_teacher);
 }
 
 Perplexity measure(const Decoder& model, const std::vector<WindowBatch>& batches, Progress& progress, std::string_view stage,
@@ -82,21 +117,28 @@ Perplexity measure(const Decoder& model, const std::vector<WindowBatch>& batches
     if (interrupted()) throw Interrupted{};
     add_batch(sums, model, teacher, batch, state);
     done += batch.tokens.size(0);
-    const double so_far = std::exp(sums.negative_log_likelihood / static_cast<double>(std::max<std::int64_t>(sums.tokens, 1)));
-    progress.update(done, fmt::format("perplexity {:.2f}", so_far));
+    progress.update(done, fmt::format("perplexity {:.2f}", sums.all.perplexity()));
   }
   progress.end();
-  check(sums.tokens > 0, "no token of the corpus can be scored: every document is one token long");
+  check(sums.all.tokens > 0, "no token of the corpus can be scored: every document is one token long");
 
   Perplexity result;
-  const auto tokens = static_cast<double>(sums.tokens);
-  result.perplexity = std::exp(sums.negative_log_likelihood / tokens);
-  result.tokens = sums.tokens;
+  result.perplexity = sums.all.perplexity();
+  result.tokens = static_cast<std::int64_t>(sums.all.tokens);
   if (state) result.state_bytes = sums.state_bytes;
   if (teacher != nullptr) {
-    result.softmax_perplexity = std::exp(sums.teacher_negative_log_likelihood / tokens);
-    result.kl_to_softmax = sums.kl / tokens;
-    result.top1_agreement = static_cast<double>(sums.agreements) / tokens;
+    result.softmax_perplexity = std::exp(sums.all.teacher / sums.all.tokens);
+    result.kl_to_softmax = sums.kl / sums.all.tokens;
+    result.top1_agreement = static_cast<double>(sums.agreements) / sums.all.tokens;
+  }
+  if (sums.windows.size() > 1) {
+    const std::vector<double> half_widths = bootstrap_half_widths(sums.windows.size(), [&](std::span<const std::size_t> drawn) {
+      WindowLoss sum;
+      for (const std::size_t i : drawn) sum += sums.windows[i];
+      return std::vector{sum.perplexity(), sum.ratio()};
+    });
+    result.half_interval = half_widths[0];
+    if (teacher != nullptr) result.ratio_half_interval = half_widths[1];
   }
   return result;
 }
@@ -122,8 +164,7 @@ double negative_log_likelihood(const Decoder& model, const WindowBatch& batch, c
   double sum = 0;
   for (std::int64_t first = 0; first < scored.size(0); first += kBlockRows) {
     const std::int64_t count = std::min(kBlockRows, scored.size(0) - first);
-    const at::Tensor log_q = at::log_softmax(model.logits(scored.narrow(0, first, count)), 1, at::kFloat);
-    sum -= total(log_q.gather(1, batch.targets.narrow(0, first, count).unsqueeze(1)));
+    sum += total(losses(at::log_softmax(model.logits(scored.narrow(0, first, count)), 1, at::kFloat), batch, first));
   }
   return sum;
 }

@@ -23,11 +23,13 @@ struct PerplexityConfig {
 
 struct Perplexity {
   double perplexity = 0;
-  std::int64_t tokens = 0;                   // scored
-  std::optional<double> softmax_perplexity;  // the teacher's own, over the same tokens
-  std::optional<double> kl_to_softmax;       // mean KL(softmax teacher ‖ model) over scored tokens
-  std::optional<double> top1_agreement;      // share of scored tokens where both have the same first choice
-  std::optional<std::int64_t> state_bytes;   // of one window at its end, where it was read token by token
+  std::optional<double> half_interval;        // half of its 95 % interval over the windows (bootstrap); none of a single one
+  std::int64_t tokens = 0;                    // scored
+  std::optional<double> softmax_perplexity;   // the teacher's own, over the same tokens
+  std::optional<double> ratio_half_interval;  // as half_interval, of perplexity ÷ softmax_perplexity
+  std::optional<double> kl_to_softmax;        // mean KL(softmax teacher ‖ model) over scored tokens
+  std::optional<double> top1_agreement;       // share of scored tokens where both have the same first choice
+  std::optional<std::int64_t> state_bytes;    // of one window at its end, where it was read token by token
 };
 
 /// With a `teacher`, also softmax_perplexity, and kl_to_softmax and top1_agreement against it. Logits exist a block of rows at

@@ -2,12 +2,15 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/random.h"
+#include "hedgehog/evaluation/confidence_interval.h"
 #include "hedgehog/evaluation/windows.h"
 #include "tests/inference/tiny_model.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <span>
+#include <vector>
 
 namespace hedgehog {
 namespace {
@@ -124,6 +127,42 @@ TEST(Perplexity, BatchSizeDoesNotMatterAndRepeatingGivesTheSameBits) {
   };
   EXPECT_EQ(with(4), with(4));
   EXPECT_NEAR(with(1) / with(7), 1, 1e-6);
+}
+
+TEST(Perplexity, ItsIntervalIsTheBootstrapOverWindows) {
+  const Decoder model = tiny_model(hybrid()), teacher = tiny_model();
+  const Corpus corpus = random_corpus(5 * 24 + 9);  // the last window is shorter
+  const PerplexityConfig config{.window = 24, .batch = 2};
+  Progress silent;
+  struct Window {
+    double loss, teacher_loss, tokens;
+  };
+  std::vector<Window> windows;
+  for (std::size_t begin = 0; begin < corpus.tokens.size(); begin += 24) {
+    Corpus one;
+    const std::size_t end = std::min(begin + 24, corpus.tokens.size());
+    one.tokens.assign(corpus.tokens.begin() + static_cast<std::ptrdiff_t>(begin),
+                      corpus.tokens.begin() + static_cast<std::ptrdiff_t>(end));
+    one.document_starts = {0};
+    const Plain sums = plain(model, teacher, one, 24);
+    windows.push_back({sums.loss, sums.teacher_loss, static_cast<double>(sums.tokens)});
+    const Perplexity alone = perplexity(model, one, config, silent, &teacher);
+    EXPECT_FALSE(alone.half_interval || alone.ratio_half_interval);
+  }
+  const auto expected = bootstrap_half_widths(windows.size(), [&](std::span<const std::size_t> drawn) {
+    double loss = 0, teacher_loss = 0, tokens = 0;
+    for (const std::size_t i : drawn) {
+      loss += windows[i].loss;
+      teacher_loss += windows[i].teacher_loss;
+      tokens += windows[i].tokens;
+    }
+    return std::vector{std::exp(loss / tokens), std::exp((loss - teacher_loss) / tokens)};
+  });
+  const Perplexity found = perplexity(model, corpus, config, silent, &teacher);
+  EXPECT_GT(expected[0], 1);
+  EXPECT_NEAR(found.half_interval.value(), expected[0], 1e-4 * expected[0]);
+  EXPECT_NEAR(found.ratio_half_interval.value(), expected[1], 1e-4 * expected[1]);
+  EXPECT_FALSE(perplexity(model, corpus, config, silent).ratio_half_interval);
 }
 
 TEST(Perplexity, OfItselfDivergesByNothing) {
