@@ -180,8 +180,9 @@ void run_eval(EvalOptions options) {
     task = task_examples(options, *tokenizer);
     options.perplexity.window = options.task.lengths().example;
   }
-  const Corpus corpus =
-      options.task.given() ? task.corpus : measured_corpus(loaded, options.data, options.perplexity.limit_tokens);
+  // A pass key may stand in a text that is longer than what perplexity is measured on.
+  const std::int64_t read = options.needle.lengths.empty() ? options.perplexity.limit_tokens : 0;
+  const Corpus corpus = options.task.given() ? task.corpus : measured_corpus(loaded, options.data, read);
   const std::unique_ptr<Progress> progress = make_progress();
   const std::optional<Decoder> teacher = load_teacher(options, loaded, *progress);
 
@@ -195,9 +196,7 @@ void run_eval(EvalOptions options) {
   std::vector<NeedleScore> needle;
   if (!options.needle.lengths.empty()) {
     options.needle.seed = options.common.seed;
-    // The key may stand in a text that is longer than what perplexity is measured on.
-    const Corpus haystack = options.task.given() ? corpus : measured_corpus(loaded, options.data, 0);
-    needle = needle_scores(loaded.model, *tokenizer, haystack, options.needle, *progress);
+    needle = needle_scores(loaded.model, *tokenizer, corpus, options.needle, *progress);
   }
   std::optional<HeadFidelity> heads;
   if (options.fidelity_windows > 0) {

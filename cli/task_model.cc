@@ -84,7 +84,7 @@ std::optional<TaskConfig> measured_task(const std::string& model, TaskConfig ask
   return asked;
 }
 
-bool is_converted(Classifier& model) {
+bool has_linear_part(Classifier& model) {
   const auto attentions = model.attentions();
   return std::any_of(attentions.begin(), attentions.end(),
                      [](const Attention* a) { return a->config().kind != AttentionKind::kSoftmax; });
@@ -104,7 +104,7 @@ ScoredTask score_task(TaskModel& job, std::int64_t batch, std::int64_t fidelity_
                    {"metrics", score.metrics},
                    {"half_interval", score.half_intervals},
                    {"examples", examples.size()}};
-  if (is_converted(*job.model) && fidelity_examples > 0) {
+  if (has_linear_part(*job.model) && fidelity_examples > 0) {
     scored.heads = task_heads(job, fidelity_examples, progress);
     scored.fields["fidelity"] = to_json(mean_over_heads(scored.heads));
   }

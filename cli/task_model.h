@@ -37,7 +37,7 @@ nlohmann::json describe(const TaskConfig& task);
 std::optional<TaskConfig> measured_task(const std::string& model, TaskConfig asked);
 
 /// Whether any layer's attention is not softmax.
-bool is_converted(Classifier& model);
+bool has_linear_part(Classifier& model);
 
 /// Each head beside softmax on the task's first evaluation examples.
 std::vector<HeadFidelity> task_heads(TaskModel& job, std::int64_t examples, Progress& progress);
