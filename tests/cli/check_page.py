@@ -129,7 +129,9 @@ def check_hover(page, selector, words):
 def check(path, width, height, picture=None):
     browser = start(width, height)
     try:
+        began = time.monotonic()
         page = Page(browser, path)
+        print(f"{width} wide: drawn after {time.monotonic() - began:.1f} s")
         check_layout(page)
         check_heads(page)
         page.choose("#model", page.run("document.querySelector('#model').options.length - 1"))  # a stage has no maps

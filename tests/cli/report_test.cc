@@ -102,7 +102,9 @@ TEST_F(Report, OfAConversionComparesItsStages) {
 }
 
 TEST_F(Report, OfSeveralModelsComparesThem) {
-  const std::string hedgehog = folder_ / "hedgehog", t2r = folder_ / "t2r", output = folder_ / "report";
+  // A name that does not fit into a narrow window.
+  const std::string hedgehog = folder_ / "converted_with_hedgehogs_map_on_a_text_of_three_hundred_bytes_and_a_little_more";
+  const std::string t2r = folder_ / "t2r", output = folder_ / "report";
   convert(hedgehog, "hedgehog-softmax");
   convert(t2r, "t2r");
   const Outcome outcome = run_program(
