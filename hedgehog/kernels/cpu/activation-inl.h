@@ -15,34 +15,68 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-// phi [2·width] of u [width]; returns kExp's log scale, 0 for the others. scratch [2·width] may be phi where that is fp32.
+// Rows whose maxima, exponentials and scaling are each done for all of them before the next: one row's sums would keep the
+// processor waiting.
+constexpr std::int64_t kRowsTogether = 16;
+
+// phi [rows, 2·width] of at most kRowsTogether rows of u [rows, width]. scratch [rows, 2·width], its rows scratch_row apart,
+// may be phi where that is fp32.
 template <class Math>
-inline float activate_row(Activation activation, std::int64_t width, const float* u, float* scratch,
-                          typename Math::Number* phi) {
+inline void activate_rows_together(Activation activation, std::int64_t rows, std::int64_t width, const float* u,
+                                   std::int64_t u_row, float* scratch, std::int64_t scratch_row, typename Math::Number* phi,
+                                   std::int64_t phi_row, float* log_scales) {
   const FloatTag d;
-  auto high = hn::Set(d, -3.0e38f), low = hn::Set(d, 3.0e38f);
-  over_row(width, [&](std::int64_t j, auto valid, bool whole) {
-    const auto value = load_row(u + j, valid, whole);
-    high = hn::Max(high, hn::IfThenElse(valid, value, high));
-    low = hn::Min(low, hn::IfThenElse(valid, value, low));
-  });
-  float maximum = hn::GetLane(hn::MaxOfLanes(d, high)), minus_minimum = -hn::GetLane(hn::MinOfLanes(d, low));
-  const float both = maximum > minus_minimum ? maximum : minus_minimum;
   const bool joint = activation == Activation::kJointSoftmax;
-  if (activation != Activation::kSplitSoftmax) maximum = minus_minimum = joint ? 2 * both : both;
   const float sign = joint ? 2 : 1;
-  float positive = scaled_exponentials(u, width, sign, maximum, scratch);
-  float negative = scaled_exponentials(u, width, -sign, minus_minimum, scratch + width);
-  if (activation == Activation::kExp) positive = negative = 1;
-  if (joint) positive = negative = positive + negative;
-  const auto scale = [&](std::int64_t begin, float factor) {
+  float positive[kRowsTogether], negative[kRowsTogether];
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* row = u + r * u_row;
+    auto high = hn::Set(d, -3.0e38f), low = hn::Set(d, 3.0e38f);
     over_row(width, [&](std::int64_t j, auto valid, bool whole) {
-      Math::store(hn::Mul(hn::Set(d, factor), load_row(scratch + begin + j, valid, whole)), phi + begin + j, width - j);
+      const auto value = load_row(row + j, valid, whole);
+      high = hn::Max(high, whole ? value : hn::IfThenElse(valid, value, high));
+      low = hn::Min(low, whole ? value : hn::IfThenElse(valid, value, low));
     });
-  };
-  scale(0, 1 / positive);
-  scale(width, 1 / negative);
-  return activation == Activation::kExp ? both : 0;
+    positive[r] = hn::GetLane(hn::MaxOfLanes(d, high));
+    negative[r] = -hn::GetLane(hn::MinOfLanes(d, low));
+    const float both = positive[r] > negative[r] ? positive[r] : negative[r];
+    if (activation != Activation::kSplitSoftmax) positive[r] = negative[r] = sign * both;
+    if (log_scales != nullptr) log_scales[r] = activation == Activation::kExp ? both : 0;
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    float* to = scratch + r * scratch_row;
+    positive[r] = scaled_exponentials(u + r * u_row, width, sign, positive[r], to);
+    negative[r] = scaled_exponentials(u + r * u_row, width, -sign, negative[r], to + width);
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    if (activation == Activation::kExp) positive[r] = negative[r] = 1;
+    if (joint) positive[r] = negative[r] = positive[r] + negative[r];
+    const float* from = scratch + r * scratch_row;
+    typename Math::Number* to = phi + r * phi_row;
+    const auto scale = [&](std::int64_t begin, float factor) {
+      over_row(width, [&](std::int64_t j, auto valid, bool whole) {
+        Math::store(hn::Mul(hn::Set(d, factor), load_row(from + begin + j, valid, whole)), to + begin + j, width - j);
+      });
+    };
+    scale(0, 1 / positive[r]);
+    scale(width, 1 / negative[r]);
+  }
+}
+
+// phi [rows, 2·width] of u [rows, width], whose rows are phi_row and u_row apart. log_scales [rows] (may be null): kExp's, 0
+// for the others. scratch [kRowsTogether, 2·width] is not used where phi is fp32.
+template <class Math>
+inline void activate_rows(Activation activation, std::int64_t rows, std::int64_t width, const float* u, std::int64_t u_row,
+                          float* scratch, typename Math::Number* phi, std::int64_t phi_row, float* log_scales) {
+  for (std::int64_t first = 0; first < rows; first += kRowsTogether, phi += kRowsTogether * phi_row) {
+    std::int64_t scratch_row = 2 * width;
+    if constexpr (Math::kPair == 1) {
+      scratch = phi;
+      scratch_row = phi_row;
+    }
+    activate_rows_together<Math>(activation, least(kRowsTogether, rows - first), width, u + first * u_row, u_row, scratch,
+                                 scratch_row, phi, phi_row, log_scales == nullptr ? nullptr : log_scales + first);
+  }
 }
 
 // du [width] of one row from φ and its gradient [2·width]; kExp's log scale is held fixed. With `z` [2·width] the gradient is
@@ -82,7 +116,7 @@ inline float activate_row_backward(Activation activation, std::int64_t width, co
   return total;
 }
 
-// activate_row for `columns` keys at once (a multiple of the vector's lanes): row m of u [width, columns] holds number m of
+// activate_rows for `columns` keys at once (a multiple of the vector's lanes): row m of u [width, columns] holds number m of
 // every key, so that maxima and sums run down the columns. u lies in the lower half of phi [2·width, columns], row width + m,
 // without the bias; both halves are written. reference [columns], kExp's alone: what is taken out in place of the maximum.
 inline void activate_columns(Activation activation, std::int64_t width, std::int64_t columns, const float* bias,

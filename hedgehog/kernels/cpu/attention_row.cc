@@ -28,11 +28,14 @@ void map_rows(const FeatureMap& map, const float* weight, const float* bias, con
     over(dim, [&](auto d, std::int64_t i) { hn::StoreU(load(d, x.at<Number>(b, head, j) + i), d, input.get() + r * dim + i); });
   }
   gemm(rows, width, dim, input.get(), dim, 1, transposed.get(), width, u.get(), width, Store::kOverwrite);
-  for (std::int64_t r = 0; r < rows; ++r) {
-    float* row = u.get() + r * width;
-    if (bias != nullptr) scale_row(bias + head * width, width, 1, true, row);
-    const std::int64_t b = (begin + r) / count, at = (b * heads + head) * count + (begin + r) % count;
-    activate_row<FullMath>(map.activation, width, row, to + at * 2 * width, to + at * 2 * width);
+  for (std::int64_t r = 0; bias != nullptr && r < rows; ++r)
+    scale_row(bias + head * width, width, 1, true, u.get() + r * width);
+  // Rows whose features lie a constant step apart: those of one sequence, or, with a row of each, all.
+  for (std::int64_t r = 0, run = 0; r < rows; r += run) {
+    const std::int64_t b = (begin + r) / count, j = (begin + r) % count;
+    run = count == 1 ? rows : least(rows - r, count - j);
+    activate_rows<FullMath>(map.activation, run, width, u.get() + r * width, width, nullptr,
+                            to + ((b * heads + head) * count + j) * 2 * width, (count == 1 ? heads : 1) * 2 * width, nullptr);
   }
 }
 

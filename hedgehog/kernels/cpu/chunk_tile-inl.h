@@ -130,7 +130,7 @@ class QueryFeatures {
         map_size_(even(head.dim) * map_.width),
         maps_((last_head - first_head) * map_size_),
         projected_(map_.width > 0 ? kTileRows * projected_row_ : 1),
-        exponentials_(2 * map_.width),
+        exponentials_(Math::kPair > 1 ? kRowsTogether * 2 * map_.width : 1),
         features_(kTileRows * row()) {
     const std::int64_t size = map_.width * head.dim;
     Buffer<Number> rows(map_size_);
@@ -148,11 +148,11 @@ class QueryFeatures {
     if (width == 0) return Math::left(a.phi_q.at(head_.b, h, first), a.phi_q.row, rows, head_.features, features_.get());
     Math::product(rows, width, head_.dim, q, {maps_.get() + (h - first_head_) * map_size_, width}, projected_.get(),
                   projected_row_, Store::kOverwrite);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      float* u = projected_.get() + r * projected_row_;
-      if (map_.q_bias != nullptr) scale_row(map_.q_bias + h * width, width, 1, true, u);
-      log_scales_[r] = activate_row<Math>(map_.activation, width, u, exponentials_.get(), features_.get() + r * row());
+    for (std::int64_t r = 0; map_.q_bias != nullptr && r < rows; ++r) {
+      scale_row(map_.q_bias + h * width, width, 1, true, projected_.get() + r * projected_row_);
     }
+    activate_rows<Math>(map_.activation, rows, width, projected_.get(), projected_row_, exponentials_.get(), features_.get(),
+                        row(), log_scales_);
     return {features_.get(), row()};
   }
   View<Number> of(const Tile& tile, std::int64_t h, View<Number> q) {

@@ -11,13 +11,10 @@
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
 
-void activate_rows(Activation activation, std::int64_t begin, std::int64_t end, std::int64_t width, const float* u_rows,
-                   float* phi_rows, float* log_scale) {
-  for (std::int64_t i = begin; i < end; ++i) {
-    float* phi = phi_rows + i * 2 * width;
-    const float scale = activate_row<FullMath>(activation, width, u_rows + i * width, phi, phi);
-    if (log_scale != nullptr) log_scale[i] = scale;
-  }
+void activate_rows_of(Activation activation, std::int64_t begin, std::int64_t end, std::int64_t width, const float* u_rows,
+                      float* phi_rows, float* log_scale) {
+  activate_rows<FullMath>(activation, end - begin, width, u_rows + begin * width, width, nullptr, phi_rows + begin * 2 * width,
+                          2 * width, log_scale == nullptr ? nullptr : log_scale + begin);
 }
 
 void activate_backward_rows(Activation activation, std::int64_t begin, std::int64_t end, std::int64_t width,
@@ -71,14 +68,14 @@ HWY_AFTER_NAMESPACE();
 
 namespace hedgehog::kernels {
 
-HWY_EXPORT(activate_rows);
+HWY_EXPORT(activate_rows_of);
 HWY_EXPORT(activate_backward_rows);
 HWY_EXPORT(all_log_scales);
 
 void activate(Activation activation, std::int64_t rows, std::int64_t width, const float* u, float* phi, float* log_scale,
               const ParallelFor& parallel_for) {
   parallel_for(rows, [&](std::int64_t begin, std::int64_t end) {
-    HEDGEHOG_DISPATCH(activate_rows)(activation, begin, end, width, u, phi, log_scale);
+    HEDGEHOG_DISPATCH(activate_rows_of)(activation, begin, end, width, u, phi, log_scale);
   });
 }
 

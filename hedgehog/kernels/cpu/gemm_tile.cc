@@ -151,6 +151,8 @@ void gemm(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::i
 }
 
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
+constexpr std::int64_t kBlockSide = 16;
+
 // 16×16 numbers: pairs of rows, then of pairs, are interleaved within quarters of a vector, then quarters change places.
 HWY_INLINE void transpose_block(const float* from, std::int64_t from_row, float* to, std::int64_t to_row) {
   const auto low = [](__m512i a, __m512i b) { return _mm512_unpacklo_epi32(a, b); };
@@ -178,15 +180,39 @@ HWY_INLINE void transpose_block(const float* from, std::int64_t from_row, float*
     _mm512_storeu_si512(to + (12 + c) * to_row, _mm512_shuffle_i32x4(odd_low, odd_high, 0xdd));
   }
 }
+#elif HWY_TARGET == HWY_AVX2
+constexpr std::int64_t kBlockSide = 8;
+
+// 8×8 numbers, likewise.
+HWY_INLINE void transpose_block(const float* from, std::int64_t from_row, float* to, std::int64_t to_row) {
+  __m256 quads[8];  // quads[4·i + c]: columns c, 4 + c of rows 4·i … 4·i + 3
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const float* x = from + 4 * i * from_row;
+    const __m256 a = _mm256_loadu_ps(x), b = _mm256_loadu_ps(x + from_row), c = _mm256_loadu_ps(x + 2 * from_row),
+                 d = _mm256_loadu_ps(x + 3 * from_row);
+    const __m256 ab_low = _mm256_unpacklo_ps(a, b), ab_high = _mm256_unpackhi_ps(a, b), cd_low = _mm256_unpacklo_ps(c, d),
+                 cd_high = _mm256_unpackhi_ps(c, d);
+    quads[4 * i] = _mm256_shuffle_ps(ab_low, cd_low, 0x44);
+    quads[4 * i + 1] = _mm256_shuffle_ps(ab_low, cd_low, 0xee);
+    quads[4 * i + 2] = _mm256_shuffle_ps(ab_high, cd_high, 0x44);
+    quads[4 * i + 3] = _mm256_shuffle_ps(ab_high, cd_high, 0xee);
+  }
+#pragma GCC unroll 4
+  for (int c = 0; c < 4; ++c) {
+    _mm256_storeu_ps(to + c * to_row, _mm256_permute2f128_ps(quads[c], quads[4 + c], 0x20));
+    _mm256_storeu_ps(to + (4 + c) * to_row, _mm256_permute2f128_ps(quads[c], quads[4 + c], 0x31));
+  }
+}
 #endif
 
 void transpose(std::int64_t rows, std::int64_t columns, const float* HWY_RESTRICT from, std::int64_t from_row,
                float* HWY_RESTRICT to, std::int64_t to_row) {
-#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-  if (rows >= 16 && columns >= 16) {
-    const std::int64_t many_rows = rows / 16 * 16, many_columns = columns / 16 * 16;
-    for (std::int64_t j = 0; j < many_columns; j += 16) {
-      for (std::int64_t i = 0; i < many_rows; i += 16) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2
+  if (rows >= kBlockSide && columns >= kBlockSide) {
+    const std::int64_t many_rows = rows / kBlockSide * kBlockSide, many_columns = columns / kBlockSide * kBlockSide;
+    for (std::int64_t j = 0; j < many_columns; j += kBlockSide) {
+      for (std::int64_t i = 0; i < many_rows; i += kBlockSide) {
         transpose_block(from + i * from_row + j, from_row, to + j * to_row + i, to_row);
       }
     }

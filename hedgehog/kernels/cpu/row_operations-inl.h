@@ -108,7 +108,7 @@ HWY_INLINE float exponentials(const float* x, std::int64_t n, float shift, float
   FloatVector sum = hn::Zero(d);
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
     const auto value = hn::Mul(hn::Set(d, factor), exponential(hn::Sub(load_row(x + j, valid, whole), hn::Set(d, shift))));
-    sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
+    sum = hn::Add(sum, whole ? value : hn::IfThenElseZero(valid, value));
     store_row(value, to + j, valid, whole);
   });
   return sum_lanes(sum);
@@ -120,7 +120,7 @@ HWY_INLINE float scaled_exponentials(const float* x, std::int64_t n, float scale
   FloatVector sum = hn::Zero(d);
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
     const auto value = exponential(hn::MulSub(hn::Set(d, scale), load_row(x + j, valid, whole), hn::Set(d, shift)));
-    sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
+    sum = hn::Add(sum, whole ? value : hn::IfThenElseZero(valid, value));
     store_row(value, to + j, valid, whole);
   });
   return sum_lanes(sum);
@@ -150,7 +150,7 @@ HWY_INLINE float linear_weights(const float* x, std::int64_t n, const float* key
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
     const auto value =
         hn::Mul(hn::Mul(hn::Set(d, factor), decay(key_decay, row_decay, j, valid, whole)), load_row(x + j, valid, whole));
-    sum = hn::Add(sum, hn::IfThenElseZero(valid, value));
+    sum = hn::Add(sum, whole ? value : hn::IfThenElseZero(valid, value));
     store_row(value, to + j, valid, whole);
   });
   return sum_lanes(sum);
@@ -195,7 +195,7 @@ inline float dot(const float* x, const float* y, std::int64_t n) {
   FloatVector sum = hn::Zero(d);
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
     const auto product = hn::Mul(load_row(x + j, valid, whole), load_row(y + j, valid, whole));
-    sum = hn::Add(sum, hn::IfThenElseZero(valid, product));
+    sum = hn::Add(sum, whole ? product : hn::IfThenElseZero(valid, product));
   });
   return sum_lanes(sum);
 }
