@@ -70,6 +70,8 @@ def points_of_cases(recipe, result):
 def record(recipe, task, run, seed, result, log):
     """What pages need of a run: the measured values that the recipe names, its time and circumstances, its learning curve."""
     kept = {"seconds": seconds_of(result), "run": result["run"]}
+    if "processor_seconds" in result:
+        kept["processor_seconds"] = result["processor_seconds"]
     if "failed" in result:
         kept["failed"] = result["failed"]
     if points := points_of_cases(recipe, result):
@@ -158,6 +160,15 @@ def with_a_line_each(figures):
     return "{\n" + ",\n".join(parts) + "\n}"
 
 
+def core_minutes(records):
+    """What all of it took, as a sentence. Runs of before processor time was recorded: by the clock, beside whatever else the machine did."""
+    # A run that is made once stands in the records of all its tasks.
+    spent = {(made["run"], made["seed"], made["result"]["seconds"]): made["result"] for made in records}.values()
+    by_clock = sum("processor_seconds" not in result for result in spent)
+    minutes = sum(result.get("processor_seconds", result["seconds"] * result["run"]["threads"]) for result in spent) / 60
+    return f"All together: at most {minutes:.0f} minutes of one core" + (f", {by_clock} of {len(spent)} runs by the clock." if by_clock else ".")
+
+
 def write_page(recipe, size, name, records, missing):
     """`records`: of `record`, in the order of the page."""
     results = {}  # {task: {run: [result of a seed]}}
@@ -188,7 +199,8 @@ def write_page(recipe, size, name, records, missing):
     circumstances = f"; the runs' commits: {each('commit')}; {each('machine')}; threads a run: {each('threads')}"
     single = f"; of a single seed over {recipe['interval_over']}" if "interval_over" in recipe else ""
     means = "" if "points" in recipe else f"Mean ± half of the 95 % confidence interval over seeds (Student's t){single}. "
-    lines += [f"{means}`scripts/experiment {name} --size {size}`{circumstances}." + (f" **{missing} runs are missing.**" if missing else "")]
+    lines += [f"{means}`scripts/experiment {name} --size {size}`{circumstances}." + (f" **{missing} runs are missing.**" if missing else ""),
+              "", core_minutes(records)]
     (PAGES / f"{name}.md").write_text("\n".join(lines) + "\n")
     figures = {"experiment": name, "size": size, "commits": sorted({run["commit"] for run in runs}), "missing": missing, "cases": cases, "runs": records}
     (PAGES / f"{name}.json").write_text(with_a_line_each(figures) + "\n")

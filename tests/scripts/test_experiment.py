@@ -105,6 +105,9 @@ class Experiment(unittest.TestCase):
         resumed = [call for call in self.calls() if "--resume" in call]
         self.assertEqual([call[call.index("-o") + 1] for call in resumed], [str(first.output)])
         self.assertFalse((second.output / "state").exists())
+        # What its earlier part took is not known.
+        self.assertNotIn("processor_seconds", json.loads(first.kept.read_text()))
+        self.assertGreater(json.loads(second.kept.read_text())["processor_seconds"], 0)
 
     def test_what_a_changed_recipe_would_make_otherwise_is_run_again(self):
         experiment.execute_all(self.items(), 1)
@@ -177,6 +180,13 @@ class Experiment(unittest.TestCase):
         self.assertIn("What differs.", page)
         self.assertIn("**1 runs are missing.**", page)
         self.assertEqual(json.loads((self.folder / "name.json").read_text())["missing"], 1)
+
+    def test_what_all_runs_took_together(self):
+        made = lambda run, task, **result: {"task": task, "run": run, "seed": 0, "result": {"run": {"threads": 2}, **result}}
+        for_all_tasks = [made("softmax", task, seconds=600, processor_seconds=300) for task in "ab"]
+        self.assertEqual(result_page.core_minutes(for_all_tasks), "All together: at most 5 minutes of one core.")
+        self.assertEqual(result_page.core_minutes([*for_all_tasks, made("linear", "a", seconds=60)]),
+                         "All together: at most 7 minutes of one core, 1 of 2 runs by the clock.")
 
     def test_records_stay_on_the_page_when_another_machine_adds_to_it(self):
         recipe, page = self.page_of_three_runs()
