@@ -18,9 +18,9 @@
 namespace hedgehog::cli {
 namespace {
 
-constexpr std::size_t kShown = 5;                                   // summaries that --json shows
-constexpr std::int64_t kExampleBatch = 32, kFidelityExamples = 64;  // of a classifier's task
-constexpr std::int64_t kFidelityLength = 256;                       // of a text's windows
+constexpr std::size_t kShown = 5;              // summaries that --json shows
+constexpr std::int64_t kExampleBatch = 32;     // of a classifier's task
+constexpr std::int64_t kFidelityLength = 256;  // of a text's windows
 
 struct EvalOptions {
   CommonOptions common;
@@ -29,8 +29,9 @@ struct EvalOptions {
   SummaryTask task;
   PerplexityConfig perplexity;
   std::vector<KeptSoftmax> keep_softmax;
-  std::string altered;                // maps, see analysis/altered_maps.h; empty: as they are
-  std::int64_t fidelity_windows = 0;  // of a language model's data
+  std::string altered;                            // maps, see analysis/altered_maps.h; empty: as they are
+  std::int64_t fidelity_windows = 0;              // of a language model's data
+  std::optional<std::int64_t> fidelity_examples;  // of a classifier's task
   NeedleConfig needle;
   std::string state;  // its dtype, token by token; empty: in one pass
   bool controls = false, no_teacher = false;
@@ -150,7 +151,7 @@ void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::
   const std::unique_ptr<Progress> progress = make_progress();
   TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
   alter(options, job.model->attentions());
-  const nlohmann::json fields = score_task(job, kExampleBatch, kFidelityExamples, *progress).fields;
+  const nlohmann::json fields = score_task(job, kExampleBatch, options.fidelity_examples.value_or(64), *progress).fields;
   if (options.common.json) return print_json("eval", options.model, options.common, seconds_since(start), fields);
   print_task_score(fields);
 }
@@ -166,6 +167,7 @@ void run_eval(EvalOptions options) {
     if (options.data.size() == 1) asked.data = options.data.front();
     if (const auto task = measured_task(options.model, asked)) return eval_classifier(options, *task, start);
   }
+  check(!options.fidelity_examples, "--fidelity-examples: of classifiers only; of language models --fidelity-windows");
   if (!options.state.empty()) options.perplexity.state = state_dtype(options.state);
   check(!options.data.empty(), "--data: which text should {} be measured on?", options.model);
   LoadedModel loaded = load_model(options.model, compute_dtype(options.common));
@@ -258,9 +260,12 @@ void add_eval(CLI::App& program) {
                    "make the maps worse for this: temperature=X, permuted=SHARE, noise=X, joined by commas")
       ->type_name("NAME=X,...");
   verb->add_option("--fidelity-windows", options->fidelity_windows,
-                   "also compare each head with softmax, on so many windows of 256 tokens; of a classifier that is done anyway")
+                   "also compare each head with softmax, on so many windows of 256 tokens")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  verb->add_option("--fidelity-examples", options->fidelity_examples,
+                   "of a classifier, that is done anyway: on so many of its task's examples (64)")
+      ->check(CLI::NonNegativeNumber);
   verb->add_option("--needle", options->needle.lengths,
                    "also ask for a pass key that stands somewhere in so many tokens of the data")
       ->check(CLI::PositiveNumber)

@@ -68,6 +68,12 @@ TEST(Train, ATaskFromScratchThenConverted) {
   EXPECT_EQ(inspected["data"]["task"], "recall");
   const json part = parsed(run_program({"eval", folder / "linear", "--task", "recall", "--examples", "10", "--json"}));
   EXPECT_EQ(part["examples"], 10);
+  const auto kl_on = [&](const char* examples) {
+    return parsed(run_program({"eval", folder / "linear", "--fidelity-examples", examples, "--json"}))
+        .value("/fidelity/kl"_json_pointer, 0.0);
+  };
+  EXPECT_EQ(kl_on("50"), measured["fidelity"]["kl"].get<double>());
+  EXPECT_NE(kl_on("10"), kl_on("50"));
 }
 
 TEST(Train, AConversionReportsItsStagesAndGivesItsMapsAway) {
