@@ -1,8 +1,8 @@
 // The seam between tensors and arithmetic: attention of every kind on plain pointers and strides.
 //
 // One operator covers softmax, linear and hybrid attention. Row i gives key j of its document (j ≤ i when causal) the weight
-//   w_ij = exp(scale · q_i·k_j)                                   for exact keys: the last `window`, the document's first
-//   `sinks` w_ij = exp(ℓ_i + Σ_{t=j+1..i} log γ_t) · φ(q_i)·φ(k_j)        for all other keys (the linear part)
+//   w_ij = exp(scale · q_i·k_j)                               where j is exact: of the last `window` or the first `sinks` keys
+//   w_ij = exp(ℓ_i + Σ_{t=j+1..i} log γ_t) · φ(q_i)·φ(k_j)    elsewhere, the linear part
 // and the output is y_i = Σ_j w_ij v_j / Σ_j w_ij, computed with the row's maximum taken out, 0 where the denominator is 0.
 // features = 0 with window = 0 is softmax over all keys; window = 0 with features > 0 is linear attention.
 #pragma once
