@@ -18,9 +18,9 @@
 namespace hedgehog::cli {
 namespace {
 
-constexpr std::size_t kShown = 5;              // summaries that --json shows
-constexpr std::int64_t kExampleBatch = 32;     // of a classifier's task
-constexpr std::int64_t kFidelityLength = 256;  // of a text's windows
+constexpr std::size_t kShown = 5;                                   // summaries that --json shows
+constexpr std::int64_t kExampleBatch = 32, kFidelityExamples = 64;  // of a classifier's task
+constexpr std::int64_t kFidelityLength = 256;                       // of a text's windows
 
 struct EvalOptions {
   CommonOptions common;
@@ -151,7 +151,8 @@ void eval_classifier(const EvalOptions& options, const TaskConfig& config, std::
   const std::unique_ptr<Progress> progress = make_progress();
   TaskModel job = open_task_model(options.model, config, options.common.seed, /*new_classifier=*/false);
   alter(options, job.model->attentions());
-  const nlohmann::json fields = score_task(job, kExampleBatch, options.fidelity_examples.value_or(64), *progress).fields;
+  const nlohmann::json fields =
+      score_task(job, kExampleBatch, options.fidelity_examples.value_or(kFidelityExamples), *progress).fields;
   if (options.common.json) return print_json("eval", options.model, options.common, seconds_since(start), fields);
   print_task_score(fields);
 }
@@ -263,8 +264,9 @@ void add_eval(CLI::App& program) {
                    "also compare each head with softmax, on so many windows of 256 tokens")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  verb->add_option("--fidelity-examples", options->fidelity_examples,
-                   "of a classifier, that is done anyway: on so many of its task's examples (64)")
+  verb->add_option(
+          "--fidelity-examples", options->fidelity_examples,
+          fmt::format("of a classifier, that is done anyway: on so many of its task's examples ({})", kFidelityExamples))
       ->check(CLI::NonNegativeNumber);
   verb->add_option("--needle", options->needle.lengths,
                    "also ask for a pass key that stands somewhere in so many tokens of the data")
