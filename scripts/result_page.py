@@ -161,12 +161,13 @@ def with_a_line_each(figures):
 
 
 def core_minutes(records):
-    """What all of it took, as a sentence. Runs of before processor time was recorded: by the clock, beside whatever else the machine did."""
+    """What all of it took, as a sentence. Runs of before processor time was recorded: by the clock, beside whatever else the machine did; of one that
+    was stopped and went on what its steps took. A training that several tasks share counts for each."""
     # A run that is made once stands in the records of all its tasks.
     spent = {(made["run"], made["seed"], made["result"]["seconds"]): made["result"] for made in records}.values()
     by_clock = sum("processor_seconds" not in result for result in spent)
     minutes = sum(result.get("processor_seconds", result["seconds"] * result["run"]["threads"]) for result in spent) / 60
-    return f"All together: at most {minutes:.0f} minutes of one core" + (f", {by_clock} of {len(spent)} runs by the clock." if by_clock else ".")
+    return f"All together: about {minutes:.0f} minutes of one core" + (f", {by_clock} of {len(spent)} runs by the clock." if by_clock else ".")
 
 
 def write_page(recipe, size, name, records, missing):
