@@ -360,7 +360,7 @@ DistillationOutput distillation_operator(const OperatorInput& input, const Query
                                          double gradient_scale, bool wants_teacher) {
   const std::int64_t count = rows.count(input.k.size(2));
   check(rows.first >= 0 && count >= 1, "distillation: no query row at {} + {}·i of {}", rows.first, rows.step, input.k.size(2));
-  if (composed_form_is_chosen() || !input.causal) {
+  if (composed_form_is_chosen()) {
     return composed_distillation(input, rows, teacher_window, gradient_scale, wants_teacher);
   }
   const auto of_rows = [&rows](const at::Tensor& x) { return x.defined() ? x.slice(2, rows.first, {}, rows.step) : x; };
@@ -373,13 +373,14 @@ DistillationOutput distillation_operator(const OperatorInput& input, const Query
   check(s.features > 0, "distillation: softmax attention has no feature maps to learn");
   const auto options = call.t.q.options().dtype(at::kFloat);
   DistillationOutput output;
-  output.cross_entropy = at::empty({s.batch, s.heads, count}, options);
-  output.entropy = at::empty({s.batch, s.heads, count}, options);
+  output.cross_entropy = at::zeros({s.batch, s.heads, count}, options);
+  output.entropy = at::zeros({s.batch, s.heads, count}, options);
   kernels::DistillationResult result;
   result.cross_entropy = output.cross_entropy.mutable_data_ptr<float>();
   result.entropy = output.entropy.mutable_data_ptr<float>();
   if (wants_teacher) {
     output.teacher = rows_first(call.t.q, s.heads, count, s.dim, call.t.q.scalar_type());
+    if (call.t.key_count.defined()) output.teacher.zero_();
     result.teacher = output_rows(output.teacher);
   }
   kernels::AttentionGradients to;

@@ -66,8 +66,8 @@ struct DistillationOutput {
   at::Tensor phi_q, phi_k, row_log_scale, log_gate;  // gradients, of the input's shapes; undefined where there is no such input
   OperatorMap map;                                   // gradients
 };
-/// `rows`: those that are distilled, at least one; `input` has all of them. gradient_scale 0: no gradients. `wants_teacher`:
-/// softmax's output too. The bidirectional form is composed (composed.h).
+/// `rows`: those that are distilled, at least one; `input` has all of them. Those of padding (key_count) have zeros and teach
+/// nothing. gradient_scale 0: no gradients. `wants_teacher`: softmax's output too. teacher_window: causal only.
 DistillationOutput distillation_operator(const OperatorInput& input, const QueryRows& rows, std::int64_t teacher_window,
                                          double gradient_scale, bool wants_teacher = false);
 

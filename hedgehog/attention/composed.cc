@@ -336,13 +336,13 @@ DistillationOutput composed_distillation(const OperatorInput& input, const Query
   for (std::int64_t begin = 0; begin < count; begin += kComposedRows) {
     std::vector<std::int64_t> rows;
     for (std::int64_t row = begin; row < std::min(begin + kComposedRows, count); ++row) rows.push_back(distilled.at(row));
-    const auto p = operator_weights(teacher, rows, at::kFloat).weights;
-    const auto a = operator_weights(given, rows, at::kFloat).weights;
-    auto loss = -(p * a.clamp_min(kLeastWeight).log()).sum(-1);
+    auto p = operator_weights(teacher, rows, at::kFloat).weights;
     if (call.key_count.defined()) {  // rows of padding are not to learn from
       const auto no_padding = at::tensor(rows, at::kInt).lt(call.key_count.unsqueeze(-1));
-      loss = at::where(no_padding.unsqueeze(1), loss, at::zeros({}, loss.options()));
+      p = at::where(no_padding.unsqueeze(1).unsqueeze(-1), p, at::zeros({}, p.options()));
     }
+    const auto a = operator_weights(given, rows, at::kFloat).weights;
+    const auto loss = -(p * a.clamp_min(kLeastWeight).log()).sum(-1);
     cross_entropy.push_back(loss.detach());
     entropy.push_back(-(p * p.clamp_min(kLeastWeight).log()).sum(-1));
     if (wants_teacher) outputs.push_back(at::matmul(p.to(call.v.scalar_type()), to_query_heads(call.v, call.q.size(1))));

@@ -16,8 +16,7 @@ bool composed_form_is_chosen();
 /// packed documents in the bidirectional form.
 at::Tensor composed_attention(const OperatorInput& input);
 
-/// distillation_operator(), from whole rows of weights in fp32, kComposedRows at a time, and autograd; also bidirectional,
-/// where rows of padding (key_count) have a loss of 0.
+/// distillation_operator(), from whole rows of weights in fp32, kComposedRows at a time, and autograd.
 DistillationOutput composed_distillation(const OperatorInput& input, const QueryRows& rows, std::int64_t teacher_window,
                                          double gradient_scale, bool wants_teacher);
 

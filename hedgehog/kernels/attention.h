@@ -161,8 +161,9 @@ struct DistillationResult {
 /// Distillation: per row i the cross-entropy −Σ_j p_ij log a_ij of softmax's weights p (window = all, or `teacher_window`) and
 /// this attention's a, softmax's entropy −Σ_j p_ij log p_ij, and its output Σ_j p_ij v_j. gradients, of gradient_scale · Σ_i
 /// CE_i: those of the map, or of phi_q and phi_k where these are given, and q_dot and k_dot if they are not null; nothing where
-/// gradient_scale is 0. Causal, no state, no prefix; q, phi_q, row_log_scale and their gradients are of `rows` alone. Exact
-/// softmax rows, a tile of rows at a time: O(length) memory. v is read for softmax's output alone.
+/// gradient_scale is 0. No state, no prefix, teacher_window only where causal; q, phi_q, row_log_scale and their gradients are
+/// of `rows` alone. Rows of padding (key_count) count nowhere, and what belongs to them is not written. Exact softmax rows, a
+/// tile of rows at a time: O(length) memory. v is read for softmax's output alone.
 void attention_distillation(const AttentionArguments& arguments, const QueryRows& rows, std::int64_t teacher_window,
                             float gradient_scale, const DistillationResult& output, const AttentionGradients& gradients,
                             const ParallelFor& parallel_for);

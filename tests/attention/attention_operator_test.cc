@@ -228,11 +228,18 @@ void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFl
   teacher.k = input.k;
   teacher.v = input.v;
   teacher.segment_start = input.segment_start;
+  teacher.key_count = input.key_count;
+  teacher.causal = input.causal;
   std::vector<std::int64_t> rows;
   for (std::int64_t row = 0; row < chosen.count(shape.length); ++row) rows.push_back(chosen.at(row));
+  auto counts = at::ones({1, 1, std::ssize(rows), 1}, at::kDouble);  // rows of padding have zeros
+  if (input.key_count.defined()) {
+    counts = at::tensor(rows).lt(input.key_count.unsqueeze(-1)).to(at::kDouble).unsqueeze(1).unsqueeze(-1);
+  }
   for (const std::int64_t teacher_window : {0, 12}) {
+    if (teacher_window > 0 && !shape.causal) continue;
     teacher.window = teacher_window;
-    const auto p = operator_weights(teacher, rows).weights.detach();
+    const auto p = operator_weights(teacher, rows).weights.detach() * counts;
     const auto a = operator_weights(input, rows).weights;
     const auto expected = -(p * at::where(p.gt(0), a, at::ones({}, at::kDouble)).log()).sum(-1);
     const auto entropy = -(p * at::where(p.gt(0), p, at::ones({}, at::kDouble)).log()).sum(-1);
@@ -240,7 +247,8 @@ void expect_distillation(const InputShape& shape, at::ScalarType dtype = at::kFl
     const auto found = distil(input, chosen, teacher_window, 0.25, true);
     EXPECT_LE(relative_error(found.cross_entropy + 1, expected + 1), half ? 1e-2 : 2e-5);
     EXPECT_LE(relative_error(found.entropy + 1, entropy + 1), half ? 1e-2 : 2e-5);
-    EXPECT_LE(relative_error(found.teacher, by_definition(teacher).index_select(2, at::tensor(rows))), half ? 1e-2 : 1e-5);
+    const auto softmax = by_definition(teacher).index_select(2, at::tensor(rows)) * counts;
+    EXPECT_LE(relative_error(found.teacher, softmax), half ? 1e-2 : 1e-5);
     const auto compare = [&](const at::Tensor& gradient, at::Tensor& leaf, const char* name) {
       if (!leaf.defined()) return;
       ASSERT_TRUE(gradient.defined()) << name;
@@ -293,7 +301,8 @@ TEST(DistillationOperator, NeedsARow) {
 TEST(DistillationOperator, IsTheDefinitionOnEveryInstructionSet) {
   kernels::on_every_target([] {
     for (const InputShape& shape :
-         {InputShape{.length = 150, .packed = true}, InputShape{.length = 100, .window = 9, .sinks = 3, .gate = true}}) {
+         {InputShape{.length = 150, .packed = true}, InputShape{.length = 100, .window = 9, .sinks = 3, .gate = true},
+          InputShape{.length = 150, .causal = false, .padded = true}}) {
       SCOPED_TRACE(shape.describe());
       expect_distillation(shape);
       expect_distillation(shape, at::kBFloat16);
@@ -303,10 +312,15 @@ TEST(DistillationOperator, IsTheDefinitionOnEveryInstructionSet) {
 
 INSTANTIATE_TEST_SUITE_P(
     Grid, Distillation,
-    ::testing::Values(InputShape{}, InputShape{.length = 150, .packed = true}, InputShape{.length = 1},
-                      InputShape{.length = 130, .gate = true}, InputShape{.window = 16, .log_scale = true},
-                      InputShape{.length = 140, .window = 9, .sinks = 3, .gate = true, .log_scale = true, .packed = true},
-                      InputShape{.batch = 1, .heads = 9, .kv_heads = 3, .length = 200, .dim = 64, .features = 128}),
+    ::testing::Values(
+        InputShape{}, InputShape{.length = 150, .packed = true}, InputShape{.length = 1},
+        InputShape{.length = 130, .gate = true}, InputShape{.window = 16, .log_scale = true},
+        InputShape{.length = 140, .window = 9, .sinks = 3, .gate = true, .log_scale = true, .packed = true},
+        InputShape{.batch = 1, .heads = 9, .kv_heads = 3, .length = 200, .dim = 64, .features = 128},
+        InputShape{.causal = false}, InputShape{.length = 1, .causal = false},
+        InputShape{.length = 150, .packed = true, .causal = false}, InputShape{.causal = false, .padded = true},
+        InputShape{.batch = 5, .length = 200, .causal = false, .padded = true},
+        InputShape{.batch = 5, .heads = 12, .kv_heads = 12, .length = 150, .packed = true, .causal = false, .padded = true}),
     [](const auto& info) { return "case" + std::to_string(info.index); });
 
 }  // namespace

@@ -60,7 +60,7 @@ class TaskDistillation {
       const std::int64_t end = least(begin + kTileRows, task_.end);
       Tile tile{};
       tile.t0 = call_.rows.at(begin);
-      tile.t1 = call_.rows.at(end - 1) + 1;
+      tile.t1 = keys_end(call_.rows.at(end - 1));
       tile.n0 = chunk_of(head_.segment_of(tile.t0)) * kTileRows;
       run_tile(tile, begin, end - begin);
     }
@@ -68,7 +68,14 @@ class TaskDistillation {
   }
 
  private:
-  // `rows` query rows from number `first` on, which stand at key rows tile.t0 to tile.t1 − 1.
+  // The end of the keys that the query at key row i sees.
+  std::int64_t keys_end(std::int64_t i) const {
+    if (s_.causal) return i + 1;
+    const std::int64_t start = head_.segment_of(i);
+    return head_.keys_end(start, head_.document_end(start));
+  }
+
+  // `rows` query rows from number `first` on, which stand at key rows from tile.t0 on and see none from tile.t1 on.
   void run_tile(const Tile& tile, std::int64_t first, std::int64_t rows) {
     const std::int64_t h = task_.h, offset = (task_.b * s_.heads + h) * call_.rows.count(s_.length);
     const View<Number> q = Math::input(a_.q, task_.b, h, first, rows, s_.dim, query_memory_.get());
@@ -98,9 +105,9 @@ class TaskDistillation {
     const std::int64_t start = head_.segment_of(i);
     DistillationRow row{};
     row.begin = start - tile.n0;
-    row.end = i + 1 - tile.n0;
+    row.end = keys_end(i) - tile.n0;
     row.linear_begin = clamp(start + s_.sinks - tile.n0, row.begin, row.end);
-    row.linear_end = clamp(i - s_.window + 1 - tile.n0, row.linear_begin, row.end);
+    row.linear_end = clamp(row.end - s_.window, row.linear_begin, row.end);
     row.teacher_begin = call_.teacher_window > 0 ? most(row.begin, i - call_.teacher_window + 1 - tile.n0) : row.begin;
     row.scale = s_.scale;
     row.log_scale = (a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[at]) + queries_.log_scales()[r];
@@ -224,7 +231,7 @@ class DistillationPlan {
   DistillationPlan(const DistillationCall& call, const ParallelFor& parallel_for)
       : call_(call), s_(call.arguments.shape), rows_(call.rows.count(s_.length)), parallel_for_(parallel_for) {
     // The second part has about as many pairs of query and key as the first.
-    const auto middle = static_cast<std::int64_t>(std::sqrt(0.5) * static_cast<double>(rows_));
+    const auto middle = static_cast<std::int64_t>((s_.causal ? std::sqrt(0.5) : 0.5) * static_cast<double>(rows_));
     cut_ = s_.batch * s_.heads < kEnoughHeads ? (middle + kChunkRows - 1) / kChunkRows * kChunkRows : 0;
     if (cut_ >= rows_) cut_ = 0;
     parts_ = cut_ > 0 ? 2 : 1;
@@ -233,7 +240,10 @@ class DistillationPlan {
 
   void run() {
     parallel_for_(static_cast<std::int64_t>(tasks_.size()), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t n = begin; n < end; ++n) HEDGEHOG_DISPATCH(distil)(call_, tasks_[static_cast<std::size_t>(n)]);
+      for (std::int64_t n = begin; n < end; ++n) {
+        const DistillationTask& task = tasks_[static_cast<std::size_t>(n)];
+        if (task.begin < task.end) HEDGEHOG_DISPATCH(distil)(call_, task);
+      }
     });
     if (call_.gradient_scale == 0) return;
     parallel_for_(s_.kv_heads, [&](std::int64_t begin, std::int64_t end) {
@@ -244,6 +254,11 @@ class DistillationPlan {
  private:
   std::int64_t width() const { return call_.arguments.map.width; }
   std::int64_t group() const { return s_.heads / s_.kv_heads; }
+  // Key rows of batch entry b that are no padding.
+  std::int64_t keys_of(std::int64_t b) const {
+    const std::int32_t* count = call_.arguments.key_count;
+    return count == nullptr ? s_.length : std::clamp<std::int64_t>(count[b], 0, s_.length);
+  }
   const DistillationTask& task(std::int64_t b, std::int64_t h, std::int64_t part) const {
     return tasks_[static_cast<std::size_t>((b * s_.heads + h) * parts_ + part)];
   }
@@ -262,9 +277,10 @@ class DistillationPlan {
       DistillationTask task{};
       task.b = head / s_.heads;
       task.h = head % s_.heads;
-      task.begin = part == 0 ? 0 : cut_;
-      task.end = part + 1 < parts_ ? cut_ : rows_;
-      task.keys = call_.rows.at(task.end - 1) + 1;
+      const std::int64_t key_rows = keys_of(task.b), rows = call_.rows.count(key_rows);
+      task.begin = std::min(rows, part == 0 ? 0 : cut_);
+      task.end = part + 1 < parts_ ? std::min(rows, cut_) : rows;
+      if (task.begin < task.end) task.keys = s_.causal ? call_.rows.at(task.end - 1) + 1 : key_rows;
       if (map > 0) {
         task.q_weight = take(width() * s_.dim);
         task.q_bias = take(width());

@@ -15,7 +15,8 @@ struct DistillationCall {
   const AttentionGradients& gradients;
 };
 
-/// Query rows [begin, end) of one query head, by their number in the call, which see key rows [0, keys). Gradients that other
+/// Query rows [begin, end) of one query head, by their number in the call, none of them padding, which see key rows [0, keys).
+/// Gradients that other
 /// tasks add to as well are left in memory of the task's own, zeros at the start.
 struct DistillationTask {
   std::int64_t b, h, begin, end, keys;
