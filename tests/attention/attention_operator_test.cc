@@ -298,6 +298,18 @@ TEST(DistillationOperator, NeedsARow) {
   }
 }
 
+TEST(DistillationOperator, OfPaddingAloneIsZero) {
+  auto input = random_input({.causal = false}, 5);
+  input.key_count = at::tensor({0, 70}, at::kInt);
+  for (const Distil distil : {distillation_operator, composed_distillation}) {
+    const auto found = distil(input, {}, 0, 1, true);
+    for (const auto& x : {found.cross_entropy, found.entropy, found.phi_q, found.phi_k}) {
+      EXPECT_EQ(x[0].abs().max().item<double>(), 0);
+      EXPECT_GT(x[1].abs().max().item<double>(), 0);
+    }
+  }
+}
+
 TEST(DistillationOperator, IsTheDefinitionOnEveryInstructionSet) {
   kernels::on_every_target([] {
     for (const InputShape& shape :

@@ -45,8 +45,8 @@ inline void activate_rows_together(Activation activation, std::int64_t rows, std
   }
   for (std::int64_t r = 0; r < rows; ++r) {
     float* to = scratch + r * scratch_row;
-    positive[r] = scaled_exponentials(u + r * u_row, width, sign, positive[r], to);
-    negative[r] = scaled_exponentials(u + r * u_row, width, -sign, negative[r], to + width);
+    positive[r] = exponentials(u + r * u_row, width, sign, positive[r], to);
+    negative[r] = exponentials(u + r * u_row, width, -sign, negative[r], to + width);
   }
   for (std::int64_t r = 0; r < rows; ++r) {
     if (activation == Activation::kExp) positive[r] = negative[r] = 1;

@@ -181,7 +181,7 @@ class HeadForward {
     raise(r.linear_end, r.row_end);
     float sum = 0;
     const auto exact = [&](std::int64_t begin, std::int64_t end) {
-      if (begin < end) sum += scaled_exponentials(scores + begin, end - begin, s_.scale, top, scores + begin);
+      if (begin < end) sum += exponentials(scores + begin, end - begin, s_.scale, top, scores + begin);
     };
     exact(0, r.far);
     fill_row(0, r.exact_begin - r.far, scores + r.far);

@@ -28,8 +28,7 @@ void map_rows(const FeatureMap& map, const float* weight, const float* bias, con
     over(dim, [&](auto d, std::int64_t i) { hn::StoreU(load(d, x.at<Number>(b, head, j) + i), d, input.get() + r * dim + i); });
   }
   gemm(rows, width, dim, input.get(), dim, 1, transposed.get(), width, u.get(), width, Store::kOverwrite);
-  for (std::int64_t r = 0; bias != nullptr && r < rows; ++r)
-    scale_row(bias + head * width, width, 1, true, u.get() + r * width);
+  add_bias(bias == nullptr ? nullptr : bias + head * width, rows, width, u.get(), width);
   // Rows whose features lie a constant step apart: those of one sequence, or, with a row of each, all.
   for (std::int64_t r = 0, run = 0; r < rows; r += run) {
     const std::int64_t b = (begin + r) / count, j = (begin + r) % count;
@@ -117,7 +116,7 @@ class RowForward {
     score(a_.k, window_begin, s_.length, weights);
     if (call_.row_max != nullptr) call_.row_max[at(head, n)] = top;
     float sum = 0;
-    const auto exact = [&](float* x, std::int64_t count) { sum += exponentials(x, count, top, 1, x); };
+    const auto exact = [&](float* x, std::int64_t count) { sum += exponentials(x, count, 1, top, x); };
     exact(weights_.get(), prefix);
     exact(weights, sinks);
     exact(weights + window_begin, s_.length - window_begin);

@@ -494,7 +494,7 @@ class BlockBackward {
     const float top = output_.row_max(h, i), inverse = output_.inverse_sum(h, i), delta = output_.row_dot(tile, i);
     const auto exact = [&](std::int64_t begin, std::int64_t end) {
       if (begin >= end) return;
-      scaled_exponentials(p + begin, end - begin, s_.scale, top, p + begin);
+      exponentials(p + begin, end - begin, s_.scale, top, p + begin);
       scale_row(p + begin, end - begin, inverse, false, p + begin);
       score_gradients(p + begin, dp + begin, end - begin, delta, s_.scale, dp + begin);
     };

@@ -148,9 +148,7 @@ class QueryFeatures {
     if (width == 0) return Math::left(a.phi_q.at(head_.b, h, first), a.phi_q.row, rows, head_.features, features_.get());
     Math::product(rows, width, head_.dim, q, {maps_.get() + (h - first_head_) * map_size_, width}, projected_.get(),
                   projected_row_, Store::kOverwrite);
-    for (std::int64_t r = 0; map_.q_bias != nullptr && r < rows; ++r) {
-      scale_row(map_.q_bias + h * width, width, 1, true, projected_.get() + r * projected_row_);
-    }
+    add_bias(map_.q_bias == nullptr ? nullptr : map_.q_bias + h * width, rows, width, projected_.get(), projected_row_);
     activate_rows<Math>(map_.activation, rows, width, projected_.get(), projected_row_, exponentials_.get(), features_.get(),
                         row(), log_scales_);
     return {features_.get(), row()};

@@ -51,6 +51,7 @@ HWY_INLINE void over_row(std::int64_t n, Body&& body) {
   if (j < n) body(j, hn::FirstN(d, static_cast<std::size_t>(n - j)), false);
 }
 
+// Zeros behind the row's end.
 HWY_INLINE FloatVector load_row(const float* from, hn::Mask<FloatTag> valid, bool whole) {
   const FloatTag d;
   return whole ? hn::LoadU(d, from) : hn::MaskedLoad(valid, d, from);
@@ -72,6 +73,11 @@ HWY_INLINE void store_row(FloatVector value, float* to, hn::Mask<FloatTag> valid
   } else {
     hn::BlendedStore(value, valid, d, to);
   }
+}
+
+// For sums: nothing behind the row's end.
+HWY_INLINE FloatVector valid_or_zero(FloatVector value, hn::Mask<FloatTag> valid, bool whole) {
+  return whole ? value : hn::IfThenElseZero(valid, value);
 }
 
 HWY_INLINE float sum_lanes(FloatVector value) {
@@ -97,30 +103,18 @@ HWY_INLINE float row_size(const float* x, std::int64_t n) {
   const FloatTag d;
   FloatVector most = hn::Zero(d);
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
-    most = hn::Max(most, hn::IfThenElseZero(valid, hn::Abs(load_row(x + j, valid, whole))));
+    most = hn::Max(most, hn::Abs(load_row(x + j, valid, whole)));
   });
   return hn::GetLane(hn::MaxOfLanes(d, most));
 }
 
-// to = factor · exp(x − shift); returns the sum.
-HWY_INLINE float exponentials(const float* x, std::int64_t n, float shift, float factor, float* to) {
-  const FloatTag d;
-  FloatVector sum = hn::Zero(d);
-  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
-    const auto value = hn::Mul(hn::Set(d, factor), exponential(hn::Sub(load_row(x + j, valid, whole), hn::Set(d, shift))));
-    sum = hn::Add(sum, whole ? value : hn::IfThenElseZero(valid, value));
-    store_row(value, to + j, valid, whole);
-  });
-  return sum_lanes(sum);
-}
-
 // to = exp(scale · x − shift); returns the sum.
-HWY_INLINE float scaled_exponentials(const float* x, std::int64_t n, float scale, float shift, float* to) {
+HWY_INLINE float exponentials(const float* x, std::int64_t n, float scale, float shift, float* to) {
   const FloatTag d;
   FloatVector sum = hn::Zero(d);
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
     const auto value = exponential(hn::MulSub(hn::Set(d, scale), load_row(x + j, valid, whole), hn::Set(d, shift)));
-    sum = hn::Add(sum, whole ? value : hn::IfThenElseZero(valid, value));
+    sum = hn::Add(sum, valid_or_zero(value, valid, whole));
     store_row(value, to + j, valid, whole);
   });
   return sum_lanes(sum);
@@ -130,7 +124,7 @@ HWY_INLINE float row_sum(const float* x, std::int64_t n) {
   const FloatTag d;
   FloatVector sum = hn::Zero(d);
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
-    sum = hn::Add(sum, hn::IfThenElseZero(valid, load_row(x + j, valid, whole)));
+    sum = hn::Add(sum, load_row(x + j, valid, whole));
   });
   return sum_lanes(sum);
 }
@@ -150,7 +144,7 @@ HWY_INLINE float linear_weights(const float* x, std::int64_t n, const float* key
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
     const auto value =
         hn::Mul(hn::Mul(hn::Set(d, factor), decay(key_decay, row_decay, j, valid, whole)), load_row(x + j, valid, whole));
-    sum = hn::Add(sum, whole ? value : hn::IfThenElseZero(valid, value));
+    sum = hn::Add(sum, valid_or_zero(value, valid, whole));
     store_row(value, to + j, valid, whole);
   });
   return sum_lanes(sum);
@@ -195,7 +189,7 @@ inline float dot(const float* x, const float* y, std::int64_t n) {
   FloatVector sum = hn::Zero(d);
   over_row(n, [&](std::int64_t j, auto valid, bool whole) {
     const auto product = hn::Mul(load_row(x + j, valid, whole), load_row(y + j, valid, whole));
-    sum = hn::Add(sum, whole ? product : hn::IfThenElseZero(valid, product));
+    sum = hn::Add(sum, valid_or_zero(product, valid, whole));
   });
   return sum_lanes(sum);
 }
@@ -208,6 +202,11 @@ HWY_INLINE void scale_row(const float* x, std::int64_t n, float factor, bool add
     if (add) value = hn::Add(value, load_row(to + j, valid, whole));
     store_row(value, to + j, valid, whole);
   });
+}
+
+// bias [n] (may be null) is added to each of the rows x.
+HWY_INLINE void add_bias(const float* bias, std::int64_t rows, std::int64_t n, float* x, std::int64_t x_row) {
+  for (std::int64_t r = 0; bias != nullptr && r < rows; ++r) scale_row(bias, n, 1, true, x + r * x_row);
 }
 
 }  // namespace hedgehog::kernels::HWY_NAMESPACE
