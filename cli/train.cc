@@ -7,8 +7,11 @@
 #include "cli/task_model.h"
 #include "cli/train_language.h"
 #include "hedgehog/analysis/fidelity.h"
+#include "hedgehog/analysis/kept_heads.h"
 #include "hedgehog/analysis/verdicts.h"
+#include "hedgehog/base/atomic_file.h"
 #include "hedgehog/base/error.h"
+#include "hedgehog/checkpoint/json_file.h"
 #include "hedgehog/data/tasks.h"
 #include "hedgehog/models/adapter.h"
 #include "hedgehog/training/classification.h"
@@ -25,6 +28,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kKeptHeadsFile = "kept_heads.json";
+constexpr std::size_t kMostKeptHeads = std::size_t{1} << 24;     // bytes of such a file
 constexpr std::int64_t kMatchedExamples = 64, kMatchedBatch = 16;  // on which heads are matched with those of --maps-from
 
 struct TrainOptions {
@@ -36,6 +41,7 @@ struct TrainOptions {
   std::string attention;  // empty: what the model has
   AttentionConfig attention_config;
   std::vector<KeptSoftmax> keep_softmax;
+  std::int64_t keep_heads = 0;  // so many, chosen after the distillation
   MapsSource maps;
   double distillation_epochs = 0;
   DistillationConfig distillation;
@@ -48,7 +54,15 @@ struct TrainOptions {
   double save_minutes = 5;
 };
 
-std::vector<StageMaker> stages_of(const TrainOptions& options, TaskModel& job) {
+/// --keep-softmax auto: chosen on the training examples when the maps are distilled; a resumed run finds what was chosen.
+void choose_heads(const TrainOptions& options, TaskModel& job, Progress& progress) {
+  const fs::path file = options.output / kKeptHeadsFile;
+  if (fs::exists(file)) return keep_heads(*job.model, kept_heads(read_json_object(file.string(), kMostKeptHeads)));
+  const KeptHeads kept = keep_heads(*job.model, *job.task.training, {options.keep_heads}, progress);
+  write_text_file(file, to_json(kept).dump(1) + "\n");
+}
+
+std::vector<StageMaker> stages_of(const TrainOptions& options, TaskModel& job, Progress& progress) {
   std::vector<StageMaker> stages;
   if (options.distillation_epochs > 0) {
     stages.push_back([&] {
@@ -58,6 +72,7 @@ std::vector<StageMaker> stages_of(const TrainOptions& options, TaskModel& job) {
   }
   if (options.training.epochs > 0) {
     stages.push_back([&] {
+      if (options.keep_heads > 0) choose_heads(options, job, progress);
       return std::make_unique<ClassificationStage>(*job.model, *job.task.training, options.training, "training",
                                                    options.common.seed * 16 + 15);
     });
@@ -70,6 +85,7 @@ nlohmann::json recipe_of(const TrainOptions& options, const TaskModel& job) {
                            {"attention", to_json(job.model->attentions().front()->config())},
                            {"keep_softmax", options.keep_softmax},
                            {"seed", options.common.seed}};
+  if (options.keep_heads > 0) recipe["keep_heads"] = options.keep_heads;
   if (options.maps.given()) recipe["maps_from"] = to_json(options.maps);
   if (options.distillation_epochs > 0) {
     recipe["distillation"] = to_json(options.distillation);
@@ -79,10 +95,21 @@ nlohmann::json recipe_of(const TrainOptions& options, const TaskModel& job) {
   return recipe;
 }
 
+void print_kept_heads(const nlohmann::json& json) {
+  const KeptHeads kept = kept_heads(json);
+  std::vector<std::string> names;
+  for (const KeptHead& head : kept.heads) names.push_back(to_string(head.what));
+  fmt::print("softmax is kept in {}: distance from the softmax model's predictions {:.4f}, without {:.4f}\n",
+             names.empty() ? "no head" : fmt::format("heads {}", fmt::join(names, ", ")),
+             kept.heads.empty() ? kept.distance : kept.heads.back().distance, kept.distance);
+}
+
 void train_language(const TrainOptions& options) {
   check(options.training.teacher_factor == 0 && options.training.hidden_factor == 0,
         "--teacher-logits and --match-hidden are for a task (--task); 'hedgehog convert' has both for language models");
   check(!options.maps.given(), "--maps-from is for a task (--task); 'hedgehog convert' has it for language models");
+  check(options.keep_heads == 0,
+        "--keep-softmax auto:N is for a task (--task); 'hedgehog convert' has auto:MEMORY for language models");
   LanguageOptions language = options.language;
   FinetuningConfig& train = language.training;
   train.batch = options.training.batch;
@@ -119,6 +146,10 @@ void run_train(TrainOptions options) {
   if (options.task.name.empty()) return train_language(options);
   TaskModel job = open_task_model(options.model, options.task, options.common.seed, /*new_classifier=*/true);
   if (!options.attention.empty()) job.model->set_attention(options.attention_config, options.keep_softmax);
+  check(options.keep_heads == 0 || (has_linear_part(*job.model) && options.distillation_epochs > 0),
+        "--keep-softmax auto:{}: chooses heads after a distillation; give it --attention linear and --distill-epochs, or name "
+        "the heads",
+        options.keep_heads);
   take_maps(options.maps, job.model->attentions(), [&] {
     const Examples& examples = *job.task.training;
     return fidelity(*job.model, examples, std::min(kMatchedExamples, examples.size()), kMatchedBatch, *progress);
@@ -129,17 +160,22 @@ void run_train(TrainOptions options) {
   const bool reported = has_linear_part(*job.model) && options.fidelity_examples > 0;
   const auto heads = [&] { return task_heads(job, options.fidelity_examples, *progress); };
   if (reported) run.measure = [&] { return reported_model("", heads(), {}); };
-  const std::vector<StageMaker> stages = stages_of(options, job);
+  if (options.keep_heads > 0 && !options.resume) fs::remove(options.output / kKeptHeadsFile);
+  const std::vector<StageMaker> stages = stages_of(options, job, *progress);
   FidelityReport report;
   if (reported) report.models.push_back(reported_model("before training", heads(), {}));
   nlohmann::json reports = stages.empty() ? nlohmann::json::array() : run_stages(stages, run, *progress);
   for (nlohmann::json& stage : reports) take_measured(stage, report);
+  if (options.keep_heads > 0 && options.training.epochs == 0) choose_heads(options, job, *progress);
 
   const ScoredTask scored = score_task(job, options.training.batch, options.fidelity_examples, *progress);
   nlohmann::json fields = scored.fields;
   fields["recipe"] = identity["recipe"];
   fields["training"] = reports;
   fields["output"] = options.output.string();
+  if (options.keep_heads > 0) {
+    fields["kept_heads"] = read_json_object((options.output / kKeptHeadsFile).string(), kMostKeptHeads);
+  }
   nlohmann::json description = {{"task", job.task.name},
                                 {"examples", describe(options.task)},
                                 {"metrics", fields["metrics"]},
@@ -153,6 +189,7 @@ void run_train(TrainOptions options) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (options.common.json) return print_json("train", options.model, options.common, seconds, fields);
   print_task_score(fields);
+  if (options.keep_heads > 0) print_kept_heads(fields["kept_heads"]);
   fmt::print("{} has the model\n", options.output.string());
 }
 
@@ -191,7 +228,10 @@ void add_train(CLI::App& program) {
       ->group(attention);
   count("--map-dim", config.feature_dim, "rows of the map's matrix, 0 for the head's dimension", attention);
   count("--window", config.window, "last keys that a hybrid attends to exactly", attention);
-  add_kept_softmax(*verb, options->keep_softmax, "layers, or key/value heads of them, that keep softmax: 3,7.2")
+  add_kept_softmax(*verb, options->keep_softmax,
+                   "layers, or key/value heads of them, that keep softmax: 3,7.2; or auto:N, up to N heads, chosen after the "
+                   "distillation by what each brings back",
+                   &options->keep_heads)
       ->group(attention);
   add_maps_source(*verb, options->maps, attention);
 

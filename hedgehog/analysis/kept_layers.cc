@@ -330,12 +330,7 @@ void change_layer(Decoder& model, const KeptSoftmax& what, std::int64_t window) 
     config = with_softmax_head(config, what.head, shape.kv_heads);
     if (config.kind == AttentionKind::kSoftmax) config.window = shape.windows[layer];
   }
-  Attention changed = attention.with_config(config);
-  const auto weights = attention.parameters(), places = changed.parameters();
-  if (places.size() == weights.size()) {  // none of softmax
-    for (std::size_t i = 0; i < places.size(); ++i) *places[i].second = *weights[i].second;
-  }
-  attention = std::move(changed);
+  attention = reconfigured(attention, config);
 }
 
 }  // namespace hedgehog

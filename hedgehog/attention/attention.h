@@ -71,6 +71,7 @@ class Attention {
   Attention(const AttentionConfig& config, std::int64_t heads, std::int64_t kv_heads, std::int64_t dim, std::int64_t hidden);
 
   const AttentionConfig& config() const { return config_; }
+  std::int64_t kv_heads() const { return kv_heads_; }
   /// Whether it has a map whose weights learn, and these of the queries [heads, M, D] and of the keys [kv_heads, M, D]: tensors
   /// that share their memory.
   bool learns_map() const { return map_.map != nullptr && map_.learns(); }

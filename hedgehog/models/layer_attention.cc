@@ -48,6 +48,15 @@ AttentionConfig with_softmax_head(AttentionConfig config, std::int64_t head, std
   return config;
 }
 
+Attention reconfigured(Attention attention, const AttentionConfig& config) {
+  Attention changed = attention.with_config(config);
+  const auto weights = attention.parameters(), places = changed.parameters();
+  if (places.size() == weights.size()) {  // none of softmax
+    for (std::size_t i = 0; i < places.size(); ++i) *places[i].second = *weights[i].second;
+  }
+  return changed;
+}
+
 std::vector<AttentionConfig> layer_attention(const AttentionConfig& config, const std::vector<KeptSoftmax>& keep_softmax,
                                              std::int64_t layers, std::int64_t kv_heads) {
   std::vector<AttentionConfig> result(static_cast<std::size_t>(layers), config);

@@ -29,6 +29,9 @@ void check_kept(const KeptSoftmax& kept, std::int64_t layers, std::int64_t kv_he
 /// `config` with softmax in that head too (-1: in all); softmax when none of `kv_heads` is left.
 AttentionConfig with_softmax_head(AttentionConfig config, std::int64_t head, std::int64_t kv_heads);
 
+/// The attention with another config and, where that has as many of them, its own weights, shared.
+Attention reconfigured(Attention attention, const AttentionConfig& config);
+
 /// `config` for each of `layers`, but for what `keep_softmax` names. Throws Error for a layer or head that is not there.
 std::vector<AttentionConfig> layer_attention(const AttentionConfig& config, const std::vector<KeptSoftmax>& keep_softmax,
                                              std::int64_t layers, std::int64_t kv_heads);

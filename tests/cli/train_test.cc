@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -108,6 +109,51 @@ TEST(Train, AConversionReportsItsStagesAndGivesItsMapsAway) {
   EXPECT_EQ(unlike.status, 1);
   EXPECT_NE(unlike.err.find("the maps to be taken are \"hedgehog-softmax\", those of the model \"t2r\""), std::string::npos)
       << unlike.err;
+}
+
+TEST(Train, KeepsTheHeadsThatBringMostBack) {
+  const TemporaryFolder folder;
+  const auto config = folder.write("pairs.json", R"({"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2,
+      "num_attention_heads": 2, "intermediate_size": 16, "hidden_dropout_prob": 0, "initializer_range": 0.4})");
+  const auto train = [&](const std::string& model, const std::string& output, std::vector<std::string> more) {
+    more.insert(more.begin(), {"train", model, "-o", folder / output, "--task", "listops", "--length", "24", "--examples", "60",
+                               "--eval-examples", "20", "--threads", "1"});
+    return run_program(more);
+  };
+  const auto json_of = [&](const std::string& output, std::vector<std::string> more) {
+    more.insert(more.begin(), {"--attention", "linear", "--distill-epochs", "1", "--json"});
+    return parsed(train(folder / "softmax", output, more));
+  };
+  parsed(train(config, "softmax", {"--epochs", "1", "--json"}));
+  const json kept = json_of("kept", {"--keep-softmax", "auto:2", "--epochs", "0"});
+  const json heads = kept["kept_heads"]["heads"];
+  ASSERT_GE(heads.size(), 1u);
+  ASSERT_LE(heads.size(), 2u);
+  EXPECT_LT(heads.back()["distance"], kept["kept_heads"]["distance"].get<double>());
+  EXPECT_EQ(json::parse(read_text_file(folder / "kept/kept_heads.json")), kept["kept_heads"]);
+  EXPECT_EQ(parsed(run_program({"eval", folder / "kept", "--json"}))["score"], kept["score"]);
+
+  // They are softmax, the others are not.
+  std::vector<std::string> names;
+  for (const json& head : heads) names.push_back(head["what"]);
+  for (const json& head : parsed(run_program({"inspect", folder / "kept", "--json"}))["heads"]) {
+    const std::string name = std::to_string(head["layer"].get<int>()) + "." + std::to_string(head["head"].get<int>());
+    EXPECT_EQ(head["kl"] == 0, std::find(names.begin(), names.end(), name) != names.end()) << name;
+  }
+  const json trained = json_of("trained", {"--keep-softmax", "auto:2", "--epochs", "1"});
+  EXPECT_EQ(trained["kept_heads"], kept["kept_heads"]) << "chosen before the training";
+
+  const Outcome printed =
+      train(folder / "softmax", "printed",
+            {"--attention", "linear", "--distill-epochs", "1", "--epochs", "0", "--keep-softmax", "auto:1"});
+  EXPECT_NE(printed.out.find("softmax is kept in heads " + names[0]), std::string::npos) << printed.out;
+  for (const char* wrong : {"auto", "auto:", "auto:0", "auto:-1", "auto:2x"}) {
+    const Outcome outcome = train(folder / "softmax", "x", {"--attention", "linear", "--keep-softmax", wrong});
+    EXPECT_NE(outcome.err.find("such as auto:6"), std::string::npos) << wrong << outcome.err;
+  }
+  const Outcome undistilled = train(folder / "softmax", "x", {"--attention", "linear", "--keep-softmax", "auto:1"});
+  EXPECT_EQ(undistilled.status, 1);
+  EXPECT_NE(undistilled.err.find("--distill-epochs"), std::string::npos) << undistilled.err;
 }
 
 TEST(Train, EvalOfWhatIsNoClassifierOrOfAnotherTaskSaysSo) {
