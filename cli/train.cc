@@ -29,7 +29,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kKeptHeadsFile = "kept_heads.json";
-constexpr std::size_t kMostKeptHeads = std::size_t{1} << 24;     // bytes of such a file
+constexpr std::size_t kMostKeptHeads = std::size_t{1} << 20;       // bytes of it
 constexpr std::int64_t kMatchedExamples = 64, kMatchedBatch = 16;  // on which heads are matched with those of --maps-from
 
 struct TrainOptions {

@@ -102,9 +102,7 @@ HWY_INLINE float row_maximum(const float* x, std::int64_t n, float least) {
 HWY_INLINE float row_size(const float* x, std::int64_t n) {
   const FloatTag d;
   FloatVector most = hn::Zero(d);
-  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
-    most = hn::Max(most, hn::Abs(load_row(x + j, valid, whole)));
-  });
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) { most = hn::Max(most, hn::Abs(load_row(x + j, valid, whole))); });
   return hn::GetLane(hn::MaxOfLanes(d, most));
 }
 
@@ -123,9 +121,7 @@ HWY_INLINE float exponentials(const float* x, std::int64_t n, float scale, float
 HWY_INLINE float row_sum(const float* x, std::int64_t n) {
   const FloatTag d;
   FloatVector sum = hn::Zero(d);
-  over_row(n, [&](std::int64_t j, auto valid, bool whole) {
-    sum = hn::Add(sum, load_row(x + j, valid, whole));
-  });
+  over_row(n, [&](std::int64_t j, auto valid, bool whole) { sum = hn::Add(sum, load_row(x + j, valid, whole)); });
   return sum_lanes(sum);
 }
 
