@@ -186,7 +186,7 @@ def write_page(recipe, size, name, records, missing):
         cases += here
     shares = {}
     for case in cases:
-        if "share" in case:
+        if "share" in case and case["task"] not in recipe.get("left_out_of_mean", []):
             shares.setdefault(case["run"], []).append(case["share"])
     if len(results) > 1 and shares:
         lines += [f"## Mean of ÷ {recipe['reference']}", "", "| | share | tasks |", "|---|---:|---:|",

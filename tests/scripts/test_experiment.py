@@ -181,6 +181,15 @@ class Experiment(unittest.TestCase):
         self.assertIn("**1 runs are missing.**", page)
         self.assertEqual(json.loads((self.folder / "name.json").read_text())["missing"], 1)
 
+    def test_a_task_may_be_left_out_of_the_mean(self):
+        self.enterContext(mock.patch.object(result_page, "PAGES", self.folder))
+        self.enterContext(mock.patch.object(result_page, "write_targets"))
+        for left_out, tasks in [([], 2), (["two"], 1)]:
+            recipe = {**RECIPE, "left_out_of_mean": left_out}
+            experiment.execute_all(self.items(recipe), 1)
+            experiment.write_page(recipe, "small", "name", self.folder / "results")
+            self.assertIn(f"| linear | 0.8182 | {tasks} |", (self.folder / "name.md").read_text())
+
     def test_what_all_runs_took_together(self):
         made = lambda run, task, **result: {"task": task, "run": run, "seed": 0, "result": {"run": {"threads": 2}, **result}}
         for_all_tasks = [made("softmax", task, seconds=600, processor_seconds=300) for task in "ab"]
