@@ -2,6 +2,7 @@
 
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/interrupt.h"
+#include "hedgehog/training/classification.h"
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -54,11 +55,9 @@ class HeadChooser {
     double sum = 0;
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       if (interrupted()) throw Interrupted{};
-      const at::Tensor found = model_.forward(inputs_[i]).to(at::kFloat), &wanted = predictions_[i];
-      const at::Tensor of_batch = model_.labels() == 1
-                                      ? (found - wanted).square().sum()
-                                      : at::kl_div(found.log_softmax(-1), wanted.log_softmax(-1), at::Reduction::Sum, true);
-      sum += of_batch.item<double>();
+      const at::Tensor& wanted = predictions_[i];
+      const at::Tensor mean = teacher_loss(model_.forward(inputs_[i]).to(at::kFloat), wanted, model_.labels() != 1);
+      sum += mean.item<double>() * static_cast<double>(wanted.size(0));
     }
     return sum / static_cast<double>(rows_);
   }

@@ -24,13 +24,6 @@ at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& labels) {
   return (logits.to(at::kFloat).squeeze(-1) - labels).square().mean();
 }
 
-at::Tensor teacher_loss(const at::Tensor& logits, const at::Tensor& teacher, bool classes) {
-  if (!classes) return (logits - teacher).square().mean();
-  return at::kl_div(logits.to(at::kFloat).log_softmax(-1), teacher.to(at::kFloat).log_softmax(-1), at::Reduction::Sum,
-                    /*log_target=*/true) /
-         static_cast<double>(logits.size(0));
-}
-
 void check_labels(const Classifier& model, const Examples& examples) {
   const auto labels = examples.labels();
   check(!labels.empty(), "there are no examples");
@@ -58,6 +51,13 @@ class ExamplePasses : public TeacherPasses {
 };
 
 }  // namespace
+
+at::Tensor teacher_loss(const at::Tensor& logits, const at::Tensor& teacher, bool classes) {
+  if (!classes) return (logits - teacher).square().mean();
+  return at::kl_div(logits.to(at::kFloat).log_softmax(-1), teacher.to(at::kFloat).log_softmax(-1), at::Reduction::Sum,
+                    /*log_target=*/true) /
+         static_cast<double>(logits.size(0));
+}
 
 nlohmann::json to_json(const ClassificationConfig& config) {
   return {{"epochs", config.epochs},

@@ -66,6 +66,10 @@ class ClassificationStage : public Stage {
   std::int64_t summed_ = 0;
 };
 
+/// How far logits [rows, labels] are from the softmax model's, a mean over the rows: KL(teacher ‖ model) in nats of `classes`,
+/// of a regression the square of the difference. Differentiable in `logits`.
+at::Tensor teacher_loss(const at::Tensor& logits, const at::Tensor& teacher, bool classes);
+
 /// A distillation over the examples: `epochs` of them in batches of config.batch, whose tokens and length are not used.
 std::unique_ptr<DistillationStage> classifier_distillation(Classifier& model, const Examples& examples, double epochs,
                                                            DistillationConfig config, std::uint64_t seed);
