@@ -9,112 +9,12 @@
 #endif
 
 #include "hedgehog/kernels/cpu/chunk_tile-inl.h"
+#include "hedgehog/kernels/cpu/key_gradients-inl.h"
 #include "hedgehog/kernels/cpu/map_backward-inl.h"
-
-#include <type_traits>
+#include "hedgehog/kernels/cpu/output_gradient-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace hedgehog::kernels::HWY_NAMESPACE {
-
-// z += φᵀ last: φ [count, F], one number `last` a row.
-template <typename Number>
-void add_weighted_rows(std::int64_t count, std::int64_t width, View<Number> phi, const float* last, float* z) {
-  const FloatTag d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t f = 0;
-  for (; f + 4 * lanes <= width; f += 4 * lanes) {
-    FloatVector sum[4];
-    for (std::int64_t n = 0; n < 4; ++n) sum[n] = hn::LoadU(d, z + f + n * lanes);
-    for (std::int64_t r = 0; r < count; ++r) {
-      const auto weight = hn::Set(d, last[r]);
-      const Number* row = phi.data + r * phi.row + f;
-      for (std::int64_t n = 0; n < 4; ++n) sum[n] = hn::MulAdd(weight, load(d, row + n * lanes), sum[n]);
-    }
-    for (std::int64_t n = 0; n < 4; ++n) hn::StoreU(sum[n], d, z + f + n * lanes);
-  }
-  for (std::int64_t r = 0; f < width && r < count; ++r) add_row(phi.data + r * phi.row + f, width - f, last[r], z + f);
-}
-
-// A tile's rows into the state's gradient: dS += φ(q)ᵀ rows, dz += φ(q)ᵀ last. phi [count, F] and, as a left side,
-// phi_transposed [F, count]; rows a right side [count, D]; one number `last` a row.
-template <class Math>
-void add_rows(const KeyHead& head, std::int64_t count, View<typename Math::Number> phi,
-              View<typename Math::Number> phi_transposed, View<typename Math::Number> rows, const float* last,
-              StateSum& gradient) {
-  Math::product(head.features, head.dim, count, phi_transposed, rows, gradient.s_memory(), gradient.s().row, Store::kAdd);
-  add_weighted_rows(count, head.features, phi, last, gradient.z_memory());
-}
-
-// What rows of a tile's output give back: dy, the weights' sums and maxima, and with them the state's part.
-template <class Math>
-class OutputGradient {
-  using Number = typename Math::Number;
-
- public:
-  OutputGradient(const BackwardArguments& arguments, const KeyHead& head)
-      : arguments_(arguments),
-        a_(arguments.forward),
-        head_(head),
-        stride_(padded(head.dim)),
-        given_memory_(kTileRows * even(head.dim)),
-        rows_(kTileRows * stride_) {}
-
-  std::int64_t row_offset(std::int64_t h, std::int64_t i) const { return (head_.b * a_.shape.heads + h) * head_.length + i; }
-  float row_max(std::int64_t h, std::int64_t i) const { return arguments_.row_max[row_offset(h, i)]; }
-  float inverse_sum(std::int64_t h, std::int64_t i) const { return arguments_.inverse_sum[row_offset(h, i)]; }
-  float log_scale(const Tile& tile, std::int64_t h, std::int64_t i) const {
-    return (a_.row_log_scale == nullptr ? 0 : a_.row_log_scale[row_offset(h, i)]) + query_log_scales_[i - tile.t0];
-  }
-
-  // Takes up a tile of one head: dy, a left side, and y·dy of its rows. query_log_scales: of QueryFeatures.
-  void set(const Tile& tile, std::int64_t h, const float* query_log_scales) {
-    query_log_scales_ = query_log_scales;
-    dots_ = arguments_.row_dots + row_offset(h, tile.t0);
-    given_ = Math::input(arguments_.out_gradient, head_.b, h, tile.t0, tile.t1 - tile.t0, head_.dim, given_memory_.get());
-  }
-  View<Number> dy() const { return given_; }
-  float row_dot(const Tile& tile, std::int64_t i) const { return dots_[i - tile.t0]; }
-
-  // rows() = factor · dy and last() = −factor · y·dy of the tile's rows, the factor of φ(q_i) S in y_i:
-  // exp(ℓ_i − M_i + A_i − A_{n0−1}) / Σ, 0 where the row does not see the state.
-  void set_state_rows(const Tile& tile, std::int64_t h) {
-    for (std::int64_t i = tile.t0; i < tile.t1; ++i) {
-      float factor = 0;
-      if (row_ranges(head_, tile, i).state) {
-        factor = std::exp(log_scale(tile, h, i) - row_max(h, i) + head_.decay_between(tile.n0 - 1, i)) * inverse_sum(h, i);
-      }
-      set_row(i - tile.t0, factor);
-    }
-  }
-  // The same where the factor is 1/Σ in every row.
-  void set_plain_rows(const Tile& tile, std::int64_t h) {
-    for (std::int64_t i = tile.t0; i < tile.t1; ++i) set_row(i - tile.t0, inverse_sum(h, i));
-  }
-  // A left side.
-  View<Number> rows() const { return {rows_.get(), stride_}; }
-  const float* last() const { return last_; }
-
- private:
-  void set_row(std::int64_t r, float factor) {
-    const Number* from = given_.data + r * given_.row;
-    Number* to = rows_.get() + r * stride_;
-    over_row(head_.dim, [&](std::int64_t j, auto valid, bool whole) {
-      Math::store(hn::Mul(hn::Set(FloatTag(), factor), load_row(from + j, valid, whole)), to + j, head_.dim - j);
-    });
-    if (Math::kPair > 1 && head_.dim % 2 != 0) to[head_.dim] = 0;
-    last_[r] = -factor * dots_[r];
-  }
-
-  const BackwardArguments& arguments_;
-  const AttentionArguments& a_;
-  const KeyHead& head_;
-  std::int64_t stride_;
-  Buffer<Number> given_memory_, rows_;
-  View<Number> given_{};
-  const float* query_log_scales_ = nullptr;
-  const float* dots_ = nullptr;
-  float last_[kTileRows];
-};
 
 // Tiles of a block, first to last.
 inline std::int64_t tile_count(const RowBlock& block) {
@@ -193,9 +93,7 @@ class BlockBackward {
         query_row_(padded(s_.dim)),
         feature_gradients_(kTileRows * feature_row_),
         query_gradients_(kTileRows * query_row_),
-        sums_size_((s_.features + 2 * s_.dim) * kTileRows),
-        sums_(kept_ * sums_size_),
-        held_(kept_),
+        keys_(head_, gradients_, task_, kept_),
         states_(s_.features > 0 ? kept_states() * even(s_.features) * even(s_.dim) : 1),
         state_z_(s_.features > 0 ? kept_states() * s_.features : 1),
         temporary_(kTileRows * most(s_.dim, s_.features)),
@@ -203,7 +101,6 @@ class BlockBackward {
         key_map_memory_(2 * even(a_.map.width) * even(s_.dim)),
         query_maps_memory_(group() * even(a_.map.width) * s_.dim),
         query_maps_(group()) {
-    for (std::int64_t slot = 0; slot < kept_; ++slot) held_.get()[slot] = -1;
     Number* memory = memory_.get();
     for (Number** part :
          {&query_memory_, &dy_transposed_memory_, &dy_right_memory_, &query_transposed_memory_, &query_right_memory_,
@@ -221,8 +118,8 @@ class BlockBackward {
   void run() {
     if (!s_.causal) return run_bidirectional();
     for (std::int64_t j = block_.begin; exact_ && j < block_.end; ++j) {
-      fill_row(0, s_.dim, k_row(j));
-      fill_row(0, s_.dim, v_row(j));
+      fill_row(0, s_.dim, keys_.key_row(j));
+      fill_row(0, s_.dim, keys_.value_row(j));
     }
     const std::int64_t tiles = tile_count(block_);
     if (s_.features > 0) {
@@ -236,7 +133,7 @@ class BlockBackward {
       finish_keys(chunk_of(now.t0));
     }
     for (std::int64_t chunk = chunk_of(block_.begin) - 1; chunk >= chunk_of(block_.absorbed) && chunk >= 0; --chunk) {
-      if (held_.get()[chunk % kept_] == chunk) finish_keys(chunk);
+      if (keys_.holds(chunk)) finish_keys(chunk);
     }
     if (task_.gradient_before != nullptr) gradient_.write(task_.gradient_before);
   }
@@ -249,19 +146,6 @@ class BlockBackward {
   std::int64_t group() const { return s_.heads / s_.kv_heads; }
   std::int64_t kept_states() const { return s_.causal ? tile_count(block_) : 1; }
   Tile tile(std::int64_t n) const { return make_chunk_tile(head_, block_.begin + n * kTileRows); }
-
-  // Where the gradients of key row j are summed: this block's rows are its own, earlier ones go into the task's memory.
-  template <typename Own>
-  float* row_of(const Own& own, float* elsewhere, std::int64_t width, std::int64_t j) const {
-    if (j < block_.begin) return elsewhere + task_.index(j) * width;
-    if constexpr (std::is_same_v<Own, MutableRows>) {
-      return own.template at<float>(head_.b, head_.g, j);
-    } else {
-      return own.at(head_.b, head_.g, j);
-    }
-  }
-  float* k_row(std::int64_t j) const { return row_of(gradients_.k, task_.k, s_.dim, j); }
-  float* v_row(std::int64_t j) const { return row_of(gradients_.v, task_.v, s_.dim, j); }
 
   // W as right sides [M, D] for dx += du W, and for keys, whose du is transposed, Wᵀ as a left side [D, M].
   void prepare_maps() {
@@ -332,20 +216,6 @@ class BlockBackward {
     }
   }
 
-  // A chunk's dφ(k)ᵀ, dkᵀ, dvᵀ, zeros when they are first asked for.
-  float* sums(std::int64_t chunk) {
-    const std::int64_t slot = chunk % kept_;
-    float* memory = sums_.get() + slot * sums_size_;
-    if (held_.get()[slot] != chunk) {
-      held_.get()[slot] = chunk;
-      std::memset(memory, 0, sizeof(float) * static_cast<std::size_t>(sums_size_));
-    }
-    return memory;
-  }
-  float* feature_sums(std::int64_t chunk) { return sums(chunk); }
-  float* key_sums(std::int64_t chunk) { return sums(chunk) + s_.features * kTileRows; }
-  float* value_sums(std::int64_t chunk) { return sums(chunk) + (s_.features + s_.dim) * kTileRows; }
-
   void run_tile(const Tile& tile, std::int64_t n) {
     tile_decay(head_, tile, relative_.get());
     if (tile.sinks > 0) sinks_.set(tile.sink_begin, tile.sinks);
@@ -388,8 +258,8 @@ class BlockBackward {
       row_gradients(tile, h, tile.t0 + r, tile.near_column() + visible);
     }
     add_to_keys(tile, tile.t1, s_.dim, dy_sides.left_transposed, weights_.get(),
-                [this](std::int64_t chunk) { return value_sums(chunk); });
-    add_to_sinks(tile, dy_sides.left_transposed, weights_.get(), gradients_.v, task_.v);
+                [this](std::int64_t chunk) { return keys_.values(chunk); });
+    add_to_sinks(tile, dy_sides.left_transposed, weights_.get(), [this](std::int64_t j) { return keys_.value_row(j); });
     bool begun = exact_;
     if (exact_) exact_gradients(tile, q);
     if (s_.features > 0) begun = linear_gradients(tile, h, q, phi, linear_end) || begun;
@@ -401,7 +271,7 @@ class BlockBackward {
     const std::int64_t rows = tile.t1 - tile.t0, chunk = chunk_of(tile.t0);
     const View<Number> weights =
         Math::causal(weights_.get(), strip_row_, rows, 1, nullptr, nullptr, nullptr, strip_right_memory_).right;
-    add_to_own_chunk(s_.dim, rows, rows, dy.left_transposed, weights, value_sums(chunk));
+    add_to_own_chunk(s_.dim, rows, rows, dy.left_transposed, weights, keys_.values(chunk));
     // (dy·v − y·dy) / Σ
     const LeftAndRight<Number> given = Math::causal(value_gradients_.get(), strip_row_, rows, 1, output_.last(), nullptr,
                                                     strip_left_memory_, strip_right_memory_);
@@ -411,7 +281,7 @@ class BlockBackward {
                     feature_row_, Store::kOverwrite);
     });
     const Sides<Number> phi_sides = Math::sides(phi, rows, s_.features, features_memory_, features_right_memory_);
-    add_to_own_chunk(s_.features, rows, rows, phi_sides.left_transposed, given.right, feature_sums(chunk));
+    add_to_own_chunk(s_.features, rows, rows, phi_sides.left_transposed, given.right, keys_.features(chunk));
     if (z_ != nullptr) state_gradients(tile, phi, phi_sides.left_transposed, dy.right, Store::kAdd);
     const bool mapped = finish_queries(tile, h, q, phi);
     if (gradients_.q) write_queries(tile, h, mapped);
@@ -454,7 +324,8 @@ class BlockBackward {
   }
 
   // The same for far sinks, straight to their rows.
-  void add_to_sinks(const Tile& tile, View<Number> x, const float* strip, const MutableRows& own, float* elsewhere) {
+  template <class RowOf>
+  void add_to_sinks(const Tile& tile, View<Number> x, const float* strip, const RowOf& row_of) {
     if (tile.sinks == 0) return;
     const std::int64_t rows = tile.t1 - tile.t0;
     for (std::int64_t begin = 0; begin < tile.sinks; begin += kTileRows) {
@@ -462,7 +333,7 @@ class BlockBackward {
       Math::product(s_.dim, count, rows, x, Math::right_of_fp32(strip + begin, strip_row_, rows, count, strip_right_memory_),
                     temporary_.get(), kTileRows, Store::kOverwrite);
       for (std::int64_t n = 0; n < count; ++n) {
-        float* to = row_of(own, elsewhere, s_.dim, tile.sink_begin + begin + n);
+        float* to = row_of(tile.sink_begin + begin + n);
         for (std::int64_t c = 0; c < s_.dim; ++c) to[c] += temporary_.get()[c * kTileRows + n];
       }
     }
@@ -538,8 +409,8 @@ class BlockBackward {
     const View<Number> q_transposed =
         Math::sides(q, rows, s_.dim, query_transposed_memory_, query_right_memory_).left_transposed;
     add_to_keys(tile, tile.t1, s_.dim, q_transposed, value_gradients_.get(),
-                [this](std::int64_t chunk) { return key_sums(chunk); });
-    add_to_sinks(tile, q_transposed, value_gradients_.get(), gradients_.k, task_.k);
+                [this](std::int64_t chunk) { return keys_.keys(chunk); });
+    add_to_sinks(tile, q_transposed, value_gradients_.get(), [this](std::int64_t j) { return keys_.key_row(j); });
   }
 
   // Returns whether dq has got a part.
@@ -552,7 +423,7 @@ class BlockBackward {
         dphi, feature_row_);
     const Sides<Number> phi_sides = Math::sides(phi, rows, s_.features, features_memory_, features_right_memory_);
     add_to_keys(tile, linear_end, s_.features, phi_sides.left_transposed, products_.get(),
-                [this](std::int64_t chunk) { return feature_sums(chunk); });
+                [this](std::int64_t chunk) { return keys_.features(chunk); });
     if (z_ != nullptr) {
       output_.set_state_rows(tile, h);
       state_gradients(tile, phi, phi_sides.left_transposed, Math::right(output_.rows(), rows, s_.dim, dy_right_memory_),
@@ -589,52 +460,23 @@ class BlockBackward {
     }
   }
 
-  // All of a chunk's sums are there.
+  // All of a chunk's sums are there. Without exact keys they are all that its rows get; with them sinks are added to the row
+  // itself.
   void finish_keys(std::int64_t chunk) {
-    const std::int64_t begin = chunk * kTileRows, rows = least(kTileRows, head_.length - begin);
-    if (s_.features > 0) finish_features(chunk, begin, rows);
-    if (gradients_.k) add_transposed(key_sums(chunk), rows, begin, gradients_.k, task_.k);
-    add_transposed(value_sums(chunk), rows, begin, gradients_.v, task_.v);
+    if (s_.features > 0) finish_features(chunk);
+    if (gradients_.k) keys_.write_keys(chunk, exact_);
+    keys_.write_values(chunk, exact_);
   }
 
-  // Without exact keys a row's sums are all in its own chunk's; with them sinks are added to the row itself.
-  void add_transposed(const float* sums, std::int64_t rows, std::int64_t begin, const MutableRows& own, float* elsewhere) {
-    transpose(s_.dim, rows, sums, kTileRows, temporary_.get(), s_.dim);
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const float* row = temporary_.get() + r * s_.dim;
-      if (exact_) {
-        scale_row(row, s_.dim, 1, true, row_of(own, elsewhere, s_.dim, begin + r));
-      } else {
-        write_row(row, s_.dim, 1, own, head_.b, head_.g, begin + r);
-      }
-    }
-  }
-
-  void finish_features(std::int64_t chunk, std::int64_t begin, std::int64_t rows) {
-    const std::int64_t width = a_.map.width;
+  void finish_features(std::int64_t chunk) {
+    const std::int64_t width = a_.map.width, rows = least(kTileRows, head_.length - chunk * kTileRows);
     const View<Number> phi = chunks_.features_left(chunk);
-    const float* dphi = feature_sums(chunk);
-    if (gradients_.k_dot != nullptr) {
-      float dots[kTileRows];
-      chunk_dots(s_.features, phi.data, dphi, dots);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        const std::int64_t j = begin + r;
-        float* to = j >= block_.begin ? gradients_.k_dot + (head_.b * s_.kv_heads + head_.g) * s_.length + j
-                                      : task_.k_dot + task_.index(j);
-        *to = dots[r];
-      }
-    }
-    if (width == 0) {
-      transpose(s_.features, rows, dphi, kTileRows, temporary_.get(), s_.features);
-      for (std::int64_t r = 0; r < rows; ++r) {
-        scale_row(temporary_.get() + r * s_.features, s_.features, 1, false,
-                  row_of(gradients_.phi_k, task_.phi_k, s_.features, begin + r));
-      }
-      return;
-    }
-    const float* du = map_backward_.keys(rows, phi, dphi, chunks_.key_rows(chunk), task_.k_weight, task_.k_bias);
+    if (gradients_.k_dot != nullptr) keys_.write_dots(chunk, phi.data);
+    if (width == 0) return keys_.write_features(chunk);
+    const float* du =
+        map_backward_.keys(rows, phi, keys_.features(chunk), chunks_.key_rows(chunk), task_.k_weight, task_.k_bias);
     Math::product(s_.dim, rows, width, key_map_, Math::right_of_fp32(du, kTileRows, width, kTileRows, strip_right_memory_),
-                  key_sums(chunk), kTileRows, Store::kAdd);
+                  keys_.keys(chunk), kTileRows, Store::kAdd);
   }
 
   // The reverse of ChunkState::absorb over key rows [begin, end): their gradients, then dS back to row begin − 1.
@@ -667,13 +509,13 @@ class BlockBackward {
       }
     };
     add(s_.features, s_.dim, Math::left(ds.data, ds.row, s_.features, s_.dim, state_left_memory_),
-        chunks_.values_transposed(chunk), feature_sums(chunk));
+        chunks_.values_transposed(chunk), keys_.features(chunk));
     for (std::int64_t f = 0; f < s_.features; ++f) {
-      scale_row(weights, kTileRows, gradient_.z()[f], true, feature_sums(chunk) + f * kTileRows);
+      scale_row(weights, kTileRows, gradient_.z()[f], true, keys_.features(chunk) + f * kTileRows);
     }
     add(s_.dim, s_.features,
         Math::sides(ds, s_.features, s_.dim, state_transposed_memory_, state_right_memory_).left_transposed,
-        chunks_.features(chunk), value_sums(chunk));
+        chunks_.features(chunk), keys_.values(chunk));
   }
 
   const AttentionArguments& a_;
@@ -695,9 +537,7 @@ class BlockBackward {
   Buffer<float> weights_, products_, value_gradients_, relative_;  // strips
   std::int64_t feature_row_, query_row_;
   Buffer<float> feature_gradients_, query_gradients_;
-  std::int64_t sums_size_;
-  Buffer<float> sums_;
-  Buffer<std::int64_t> held_;
+  KeyGradients keys_;
   Buffer<Number> states_;
   Buffer<float> state_z_, temporary_;
   Buffer<Number> memory_, key_map_memory_, query_maps_memory_;
