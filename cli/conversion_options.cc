@@ -2,8 +2,8 @@
 
 #include "cli/kept_softmax.h"
 #include "cli/model_data.h"
+#include "hedgehog/analysis/context_memory.h"
 #include "hedgehog/analysis/fidelity.h"
-#include "hedgehog/analysis/kept_layers.h"
 #include "hedgehog/attention/feature_map.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/sha256.h"
@@ -210,11 +210,16 @@ void keep_softmax(const ConversionOptions& options, ConversionConfig& config) {
 }  // namespace
 
 ConversionOptions::ConversionOptions() {
-  attention_config.window = 32;
+  attention_config.window = 64;
   attention_config.sinks = 4;
   distillation.tokens = 65536;
-  distillation.output_factor = 1;
-  finetuning.tokens = 131072;
+  distillation.length = 512;
+  distillation.batch = 1;
+  distillation.updates = 8;
+  distillation.learning_rate = 1.5e-2;
+  finetuning.tokens = 196608;
+  finetuning.batch = 1;
+  finetuning.learning_rate = 3e-3;
   finetuning.map_learning_rate = 1e-3;
   finetuning.warmup = 10;
 }
