@@ -137,6 +137,19 @@ TEST_F(Journey, AnExportIsTrainedFurtherAndStillMeasuredAgainstTheFirstModel) {
   refused({"distill", first, "-o", folder_ / "x", "--attention", "linear"}, "its attention is hybrid");
 }
 
+TEST_F(Journey, WithoutARecipeAConversionIsTheHybrid) {
+  const auto converted = [&](const std::string& name, std::vector<std::string> more) {
+    const std::string output = folder_ / name;
+    more.insert(more.begin(), {"convert", model_, "--data", text_, "--distill-tokens", "512", "--finetune-tokens", "512",
+                               "--contexts", "32", "-o", output});
+    run_json(more);
+    return run_json({"info", output})["conversion"]["recipe"];
+  };
+  const json recipe = converted("plain", {});
+  EXPECT_EQ(recipe, converted("hybrid", {"--recipe", "hybrid"}));
+  EXPECT_EQ(recipe["distillation"][0]["updates"], 8);
+}
+
 TEST_F(Journey, EvalMeasuresWhatWasMadeWorse) {
   const std::string linear = folder_ / "linear";
   const std::vector<std::string> distill = {"--data",           text_, "--attention",     "linear",
@@ -159,8 +172,9 @@ TEST_F(Journey, EvalMeasuresWhatWasMadeWorse) {
             evaluate(linear, {"--alter-maps", "noise=0.5"})["perplexity"]);
 
   // Token by token, the state in fewer bytes.
-  const json steps = evaluate(linear, {"--state", "fp32"}), rough = evaluate(linear, {"--state", "int8"});
-  EXPECT_NEAR(steps["perplexity"].get<double>() / before["perplexity"].get<double>(), 1, 1e-4);
+  const json whole = evaluate(linear, {"--dtype", "fp32"}), steps = evaluate(linear, {"--dtype", "fp32", "--state", "fp32"}),
+             rough = evaluate(linear, {"--state", "int8"});
+  EXPECT_NEAR(steps["perplexity"].get<double>() / whole["perplexity"].get<double>(), 1, 1e-4);
   EXPECT_LT(rough["state_bytes"], steps["state_bytes"].get<std::int64_t>() / 2);
 
   // Weights in four bits.

@@ -160,8 +160,10 @@ TEST(Recipe, ReachesTheProgram) {
 }
 
 TEST(Recipe, ThoseOfTheRepositoryAreFoundByNameAndHoldNoUnknownFlag) {
-  for (const char* name : {"paper", "gated", "hybrid"}) {
-    const Outcome outcome = run_program({"convert", "--help", "--recipe", name});
+  const std::vector<std::pair<const char*, const char*>> recipes = {
+      {"convert", "paper"}, {"convert", "gated"}, {"convert", "hybrid"}, {"train", "encoder"}};
+  for (const auto& [verb, name] : recipes) {
+    const Outcome outcome = run_program({verb, "--help", "--recipe", name});
     EXPECT_EQ(outcome.status, 0) << name << ": " << outcome.err;
   }
 }
