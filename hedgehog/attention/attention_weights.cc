@@ -59,13 +59,15 @@ AttentionWeights operator_weights(const OperatorInput& input, const std::vector<
     total = exact_part + linear_part;
   }
   const auto sum = total.sum(-1, true);
-  // Below 0 where features are.
-  const auto some = sum.abs().gt(dtype == at::kDouble ? 1e-300 : 1e-37);
-  const auto inverse = at::where(some, at::where(some, sum, at::ones({}, dtype)).reciprocal(), zero);
+  // Below 0 where features are. In fp32 the gradient of a weight's logarithm, 1e12 / sum for the least weight that one is taken
+  // of, must be a number.
+  const auto some = sum.abs().gt(dtype == at::kDouble ? 1e-300 : 1e-20);
+  const auto divisor = at::where(some, sum, at::ones({}, dtype));
+  const auto share = [&](const at::Tensor& part) { return at::where(some, part, zero) / divisor; };
   AttentionWeights result;
-  result.weights = total * inverse;
+  result.weights = share(total);
   result.log_sum = (sum.abs().log() + top).squeeze(-1);
-  result.linear_share = linear ? (linear_part * inverse).sum(-1) : at::zeros_like(sum.squeeze(-1));
+  result.linear_share = linear ? share(linear_part).sum(-1) : at::zeros_like(sum.squeeze(-1));
   return result;
 }
 

@@ -20,7 +20,7 @@ constexpr std::int64_t kComposedRows = 512;
 // The log gate where a document starts: e^-1000 is 0.
 constexpr double kForgotten = -1000;
 // The least weight that a logarithm is taken of, as in the kernels.
-constexpr double kLeastWeight = 1e-12;
+constexpr double kLeastWeight = 1e-12, kLeastSum = 1e-34;
 
 struct ComposedFeatures {
   at::Tensor phi, log_scale;
@@ -53,7 +53,7 @@ OperatorInput with_features(OperatorInput call) {
 at::Tensor normalised(const at::Tensor& sums) {
   const std::int64_t dim = sums.size(-1) - 1;
   const auto sum = sums.narrow(-1, dim, 1);
-  const auto some = sum.ne(0);
+  const auto some = sum.abs().ge(kLeastSum);
   return at::where(some, sums.narrow(-1, 0, dim) / at::where(some, sum, at::ones({}, sum.options())),
                    at::zeros({}, sum.options()));
 }

@@ -310,6 +310,26 @@ TEST(DistillationOperator, OfPaddingAloneIsZero) {
   }
 }
 
+// Features whose products leave fp32's range: the weights' sums go down to denormal numbers and to nothing.
+TEST(DistillationOperator, StaysFiniteWhereFeaturesHardlyMeet) {
+  for (const InputShape& shape : {InputShape{}, InputShape{.causal = false, .padded = true}}) {
+    auto input = random_input(shape, 9);
+    const auto phi_q = input.phi_q, phi_k = input.phi_k;
+    for (const double size : {1e-15, 1e-17, 1e-19, 1e-20, 1e-21, 1e-22, 1e-23}) {
+      SCOPED_TRACE(size);
+      input.phi_q = (phi_q * size).detach().requires_grad_(true);
+      input.phi_k = (at::rand_like(phi_k).pow(4) * size).detach().requires_grad_(true);
+      for (const Distil distil : {distillation_operator, composed_distillation}) {
+        const auto found = distil(input, {}, 0, 1, true);
+        for (const auto& x : {found.cross_entropy, found.phi_q, found.phi_k}) {
+          EXPECT_TRUE(at::isfinite(x).all().item<bool>());
+        }
+        input.phi_q.mutable_grad() = input.phi_k.mutable_grad() = at::Tensor();
+      }
+    }
+  }
+}
+
 TEST(DistillationOperator, IsTheDefinitionOnEveryInstructionSet) {
   kernels::on_every_target([] {
     for (const InputShape& shape :

@@ -107,8 +107,9 @@ inline RowLoss distil_row(const DistillationRow& row, std::int64_t columns, bool
     const std::int64_t column = row.linear_begin + j;
     const auto product = load_row(products + column, valid, whole), of_product = slope(column, valid, whole);
     const auto p = hn::Mul(hn::Set(d, teacher_inverse), load_row(scores + column, valid, whole));
-    const auto above = hn::Gt(hn::Mul(of_product, product), floor);
-    const auto pull = hn::IfThenElseZero(above, hn::Div(p, hn::IfThenElse(above, product, hn::Set(d, 1.0f))));
+    // A row whose features hardly meet any key's is pulled on, as far as products are numbers.
+    const auto pulled = inverse > 0 ? hn::Gt(hn::Mul(of_product, product), floor) : hn::Gt(product, hn::Zero(d));
+    const auto pull = hn::IfThenElseZero(pulled, hn::Div(p, hn::Max(product, hn::Set(d, kLeastSum))));
     store_row(hn::Mul(gradient_scale, hn::Sub(of_product, pull)), products + column, valid, whole);
   });
   fill_row(0, row.linear_begin, products);

@@ -174,10 +174,13 @@ HWY_INLINE void shift_row(float* x, std::int64_t n, float shift) {
   });
 }
 
-// 1/sum, and 0 where there is nothing to divide by: a denormal sum would give an infinity. Features that may be negative give
-// sums below 0.
+// A row of linear weights with a smaller sum sees nothing: its features hardly meet those of any key, and what gradients make of
+// an inverse beyond this one leaves the range of fp32.
+constexpr float kLeastSum = 1e-34f;
+
+// 1/sum, and 0 where there is nothing to divide by. Features that may be negative give sums below 0.
 HWY_INLINE float inverse_or_zero(float sum) {
-  return std::abs(sum) >= 1.17549435e-38f ? 1 / sum : 0;
+  return std::abs(sum) >= kLeastSum ? 1 / sum : 0;
 }
 
 inline float dot(const float* x, const float* y, std::int64_t n) {
