@@ -174,8 +174,8 @@ HWY_INLINE void shift_row(float* x, std::int64_t n, float shift) {
   });
 }
 
-// A row of linear weights with a smaller sum sees nothing: its features hardly meet those of any key, and what gradients make of
-// an inverse beyond this one leaves the range of fp32.
+// A row of linear weights with a smaller sum sees nothing: its features hardly meet those of any key, and what gradients make
+// of an inverse beyond this one leaves the range of fp32.
 constexpr float kLeastSum = 1e-34f;
 
 // 1/sum, and 0 where there is nothing to divide by. Features that may be negative give sums below 0.
