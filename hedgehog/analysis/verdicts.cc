@@ -22,11 +22,11 @@ struct CauseInWords {
 constexpr std::array kCauses = {
     CauseInWords{Cause::kDeadLinearPart, "dead linear part",
                  "distil longer, with a shorter window, or drop the linear part: it costs and gives nothing"},
+    CauseInWords{Cause::kOutOfTrainingLength, "out of the training length", "distil on longer rows (--distill-length)"},
     CauseInWords{Cause::kNotMonotonic, "not monotonic",
                  "distil longer or with more rows of the map (--map-dim), or keep softmax in this layer (--keep-softmax)"},
     CauseInWords{Cause::kNotSpiky, "not spiky", "distil longer, take a Hedgehog map, or add a window (--attention hybrid)"},
     CauseInWords{Cause::kTooSpiky, "too spiky", "distil longer or at a lower rate (--distill-lr)"},
-    CauseInWords{Cause::kOutOfTrainingLength, "out of the training length", "distil on longer rows (--distill-length)"},
     CauseInWords{Cause::kPoorState, "poor state",
                  "take more rows of the map (--map-dim), or keep softmax in this layer (--keep-softmax)"},
     CauseInWords{Cause::kUnlike, "unlike softmax", "distil longer, or keep softmax in this layer (--keep-softmax)"},
@@ -34,6 +34,10 @@ constexpr std::array kCauses = {
 
 const CauseInWords& in_words(Cause cause) {
   return *std::find_if(kCauses.begin(), kCauses.end(), [&](const CauseInWords& words) { return words.cause == cause; });
+}
+
+bool fails(const HeadFidelity& head) {
+  return head.kl >= kFailingKl || head.output_error >= kFailingOutputError;
 }
 
 // Softmax's mass on keys that are surely behind the window.
@@ -53,6 +57,9 @@ std::string figures(Cause cause, const HeadFidelity& head, std::int64_t window, 
       return fmt::format("it carries {:.1f} % of the weight, softmax has {:.0f} % behind the window", 100 * head.linear_share,
                          100 * far);
     }
+    case Cause::kOutOfTrainingLength:
+      if (trained == nullptr || fails(*trained) || head.kl < trained->kl + kLengthKl || head.kl < 1.5 * trained->kl) return {};
+      return fmt::format("KL {:.2f} at the length of training", trained->kl);
     case Cause::kNotMonotonic:
       if (head.monotonicity >= kLeastMonotonicity && head.inverted_pairs <= kMostInvertedPairs) return {};
       return fmt::format("rank correlation with q·k {:.2f}, {:.0f} % of the pairs inverted", head.monotonicity,
@@ -61,9 +68,6 @@ std::string figures(Cause cause, const HeadFidelity& head, std::int64_t window, 
     case Cause::kTooSpiky:
       if ((cause == Cause::kNotSpiky ? gap : -gap) < kEntropyGap) return {};
       return fmt::format("entropy {:.2f} nats, softmax {:.2f}", head.entropy_linear, head.entropy_softmax);
-    case Cause::kOutOfTrainingLength:
-      if (trained == nullptr || head.kl < trained->kl + kLengthKl || head.kl < 1.5 * trained->kl) return {};
-      return fmt::format("KL {:.2f} at the length of training", trained->kl);
     case Cause::kPoorState:
       if (window > 0 || std::isnan(head.effective_rank) || head.effective_rank >= kLeastRank) return {};
       return fmt::format("the state's effective rank is {:.1f}", head.effective_rank);
@@ -90,7 +94,7 @@ std::vector<Verdict> verdicts(const std::vector<HeadFidelity>& heads, std::int64
   std::vector<Verdict> result;
   for (std::size_t i = 0; i < heads.size(); ++i) {
     const HeadFidelity& head = heads[i];
-    if (head.kl < kFailingKl && head.output_error < kFailingOutputError) continue;
+    if (!fails(head)) continue;
     const HeadFidelity* trained = at_training_length.empty() ? nullptr : &at_training_length[i];
     for (const CauseInWords& words : kCauses) {
       std::string seen = figures(words.cause, head, window, trained);

@@ -22,12 +22,12 @@ inline constexpr double kLeastMonotonicity = 0.7, kMostInvertedPairs = 0.25;
 inline constexpr double kDeadShare = 0.01, kFarMass = 0.05;
 /// A state that keeps less than this says the same whatever is asked; of one direction the effective rank is 1.
 inline constexpr double kLeastRank = 1.5;
-/// A head is out of its training length when its KL at a longer one is larger by this and by half.
+/// A head is out of its training length when there it does not fail, and its KL at a longer one is larger by this and by half.
 inline constexpr double kLengthKl = 0.1;
 
-enum class Cause { kDeadLinearPart, kNotMonotonic, kNotSpiky, kTooSpiky, kOutOfTrainingLength, kPoorState, kUnlike };
+enum class Cause { kDeadLinearPart, kOutOfTrainingLength, kNotMonotonic, kNotSpiky, kTooSpiky, kPoorState, kUnlike };
 
-/// "dead linear part", "not monotonic", "not spiky", "too spiky", "out of the training length", "poor state", "unlike softmax".
+/// "dead linear part", "out of the training length", "not monotonic", "not spiky", "too spiky", "poor state", "unlike softmax".
 std::string to_string(Cause cause);
 /// What to do about it, one sentence.
 std::string remedy(Cause cause);

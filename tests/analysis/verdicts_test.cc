@@ -109,6 +109,16 @@ TEST(Verdicts, AHybridBeyondTheLengthOfItsWindowIsOutOfTraining) {
   EXPECT_THROW(verdicts({longer.front()}, hybrid.window, longer), Error);
 }
 
+TEST(Verdicts, WhatFailsOnLongerRowsAloneIsOutOfTrainingWhateverItLooksLikeThere) {
+  std::vector<HeadFidelity> longer(1), trained(1);
+  longer[0].kl = 1;
+  longer[0].monotonicity = 0.1;
+  trained[0].kl = 0.1;
+  EXPECT_EQ(verdicts(longer, 0, trained).at(0).cause, Cause::kOutOfTrainingLength);
+  trained[0].kl = kFailingKl;
+  EXPECT_EQ(verdicts(longer, 0, trained).at(0).cause, Cause::kNotMonotonic);
+}
+
 TEST(Verdicts, InWordsTheWorstComeFirstAndTheRestIsCounted) {
   std::vector<HeadFidelity> heads(4);
   for (std::size_t i = 0; i < heads.size(); ++i) {
