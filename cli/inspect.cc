@@ -29,9 +29,9 @@ constexpr double kMostMapBytes = 2.5e6;  // of all maps in a report, so that the
 
 /// Tokens of the longest rows that a converted model learned from; 0: not known.
 std::int64_t training_length(const nlohmann::json& description) {
-  static const nlohmann::json kNone;
+  static const nlohmann::json none;
   const auto field = [](const nlohmann::json& object, const char* name) -> const nlohmann::json& {
-    return object.is_object() && object.contains(name) ? object[name] : kNone;
+    return object.is_object() && object.contains(name) ? object[name] : none;
   };
   const nlohmann::json& recipe = field(description, "recipe");
   std::int64_t longest = 0;
