@@ -108,8 +108,9 @@ inline RowLoss distil_row(const DistillationRow& row, std::int64_t columns, bool
     const auto product = load_row(products + column, valid, whole), of_product = slope(column, valid, whole);
     const auto p = hn::Mul(hn::Set(d, teacher_inverse), load_row(scores + column, valid, whole));
     // A row whose features hardly meet any key's is pulled on, as far as products are numbers.
-    const auto pulled = inverse > 0 ? hn::Gt(hn::Mul(of_product, product), floor) : hn::Gt(product, hn::Zero(d));
-    const auto pull = hn::IfThenElseZero(pulled, hn::Div(p, hn::Max(product, hn::Set(d, kLeastSum))));
+    const auto pulled = inverse != 0 ? hn::Gt(hn::Mul(of_product, product), floor) : hn::Gt(product, hn::Zero(d));
+    const auto divisor = hn::CopySign(hn::Max(hn::Abs(product), hn::Set(d, kLeastSum)), product);
+    const auto pull = hn::IfThenElseZero(pulled, hn::Div(p, divisor));
     store_row(hn::Mul(gradient_scale, hn::Sub(of_product, pull)), products + column, valid, whole);
   });
   fill_row(0, row.linear_begin, products);
