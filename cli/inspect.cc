@@ -29,19 +29,13 @@ constexpr double kMostMapBytes = 2.5e6;  // of all maps in a report, so that the
 
 /// Tokens of the longest rows that a converted model learned from; 0: not known.
 std::int64_t training_length(const nlohmann::json& description) {
-  static const nlohmann::json none;
-  const auto field = [](const nlohmann::json& object, const char* name) -> const nlohmann::json& {
-    return object.is_object() && object.contains(name) ? object[name] : none;
-  };
-  const nlohmann::json& recipe = field(description, "recipe");
-  std::int64_t longest = 0;
-  const auto take = [&](const nlohmann::json& stage) {
-    const nlohmann::json& length = field(stage, "length");
-    if (length.is_number_integer()) longest = std::max(longest, length.get<std::int64_t>());
-  };
-  for (const nlohmann::json& phase : field(recipe, "distillation")) take(phase);
-  take(field(recipe, "finetuning"));
-  return longest;
+  std::int64_t length = 0;
+  for (const char* stage : {"/recipe/distillation/0/length", "/recipe/distillation/1/length", "/recipe/finetuning/length"}) {
+    const nlohmann::json::json_pointer place(stage);
+    if (description.contains(place) && description[place].is_number_integer())
+      length = std::max(length, description[place].get<std::int64_t>());
+  }
+  return length;
 }
 
 struct InspectOptions {

@@ -19,7 +19,7 @@ constexpr std::int64_t kComposedChunk = 64;
 constexpr std::int64_t kComposedRows = 512;
 // The log gate where a document starts: e^-1000 is 0.
 constexpr double kForgotten = -1000;
-// The least weight that a logarithm is taken of, as in the kernels.
+// The least weight that a logarithm is taken of, and the least sum that a row is divided by, as in the kernels.
 constexpr double kLeastWeight = 1e-12, kLeastSum = 1e-34;
 
 struct ComposedFeatures {
