@@ -85,6 +85,7 @@ nlohmann::json recipe_of(const TrainOptions& options, const TaskModel& job) {
                            {"attention", to_json(job.model->attentions().front()->config())},
                            {"keep_softmax", options.keep_softmax},
                            {"seed", options.common.seed}};
+  if (options.task.augmented > 0) recipe["augmented"] = options.task.augmented;
   if (options.keep_heads > 0) recipe["keep_heads"] = options.keep_heads;
   if (options.maps.given()) recipe["maps_from"] = to_json(options.maps);
   if (options.distillation_epochs > 0) {
@@ -107,6 +108,7 @@ void print_kept_heads(const nlohmann::json& json) {
 void train_language(const TrainOptions& options) {
   check(options.training.teacher_factor == 0 && options.training.hidden_factor == 0,
         "--teacher-logits and --match-hidden are for a task (--task); 'hedgehog convert' has both for language models");
+  check(options.task.augmented == 0, "--augment is for a task (--task)");
   check(!options.maps.given(), "--maps-from is for a task (--task); 'hedgehog convert' has it for language models");
   check(options.keep_heads == 0,
         "--keep-softmax auto:N is for a task (--task); 'hedgehog convert' has auto:MEMORY for language models");
@@ -215,6 +217,11 @@ void add_train(CLI::App& program) {
   };
   count("--length", options->task.length, "most tokens of an example, 0: the task's own", task);
   count("--examples", options->task.training, "to train on, 0: all", task);
+  count(
+      "--augment", options->task.augmented,
+      "examples more, made of the training texts by dropping and exchanging words and pairing texts anew; they have no labels, "
+      "the softmax model teaches them",
+      task);
   count("--eval-examples", options->task.evaluation, "to measure on, 0: all", task);
   verb->add_option("--data-seed", options->task.seed, "of what is generated or picked")->capture_default_str()->group(task);
 

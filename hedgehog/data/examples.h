@@ -16,9 +16,12 @@
 
 namespace hedgehog {
 
+/// The label of an example that has none and is for a teacher: what cross-entropy passes over (LibTorch's ignore_index).
+constexpr double kNoLabel = -100;
+
 struct ExampleBatch {
   ClassifierInput input;
-  at::Tensor labels;  // int64 [batch]; of a regression fp32 [batch]
+  at::Tensor labels;  // int64 [batch]; of a regression fp32 [batch]; kNoLabel where there is none
 };
 
 class Examples {

@@ -9,6 +9,7 @@
 #include "hedgehog/data/listops.h"
 #include "hedgehog/data/packed_images.h"
 #include "hedgehog/data/pathfinder.h"
+#include "hedgehog/data/text_augmentation.h"
 #include "hedgehog/data/text_file.h"
 
 #include <ATen/ATen.h>
@@ -48,18 +49,24 @@ Task open_glue(const TaskConfig& config, const Tokenizer* tokenizer) {
   task.length = or_else(config.length, kGlueLength);
   task.labels = glue.is_regression() ? 1 : std::ssize(glue.label_names);
   const auto read = [&](const std::string& split, std::int64_t most) {
-    const GlueExamples texts = read_glue(glue, glue_file(config.data, glue, split));
+    std::vector<TextExample> texts = read_glue(glue, glue_file(config.data, glue, split)).examples;
+    if (most > 0 && most < std::ssize(texts)) texts.resize(static_cast<std::size_t>(most));
+    return texts;
+  };
+  const auto encode = [&](const std::vector<TextExample>& texts) {
     auto examples = std::make_unique<TokenExamples>(!glue.is_regression(), tokenizer->token_to_id("[PAD]").value_or(0));
-    for (const TextExample& text : texts.examples) {
-      if (most > 0 && examples->size() == most) break;
+    for (const TextExample& text : texts) {
       const Encoding encoding = text.second ? tokenizer->encode_pair(text.text, *text.second, task.length)
                                             : tokenizer->encode_text(text.text, task.length);
       examples->add(encoding.ids, encoding.types, text.label);
     }
     return examples;
   };
-  task.training = read(glue.splits.front(), config.training);
-  task.evaluation = read(glue.splits.at(1), config.evaluation);
+  std::vector<TextExample> training = read(glue.splits.front(), config.training);
+  const std::vector<TextExample> made = augmented(training, config.augmented, config.seed);
+  training.insert(training.end(), made.begin(), made.end());
+  task.training = encode(training);
+  task.evaluation = encode(read(glue.splits.at(1), config.evaluation));
   return task;
 }
 
@@ -243,6 +250,8 @@ bool task_needs_tokenizer(const std::string& name) {
 
 Task open_task(const TaskConfig& config, const Tokenizer* tokenizer) {
   const std::string name = lower(config.name);
+  check(config.augmented == 0 || task_needs_tokenizer(name), "task {}: examples are made of texts, GLUE's tasks have them",
+        name);
   const bool generated = name == "recall" || name == "listops" || name == "pathfinder";
   const auto known = task_names();
   check(generated || !config.data.empty() || std::find(known.begin(), known.end(), name) == known.end(),

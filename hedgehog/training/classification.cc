@@ -19,15 +19,21 @@ std::int64_t steps_of(double epochs, const ExampleOrder& order) {
   return std::max<std::int64_t>(1, std::llround(epochs * static_cast<double>(order.steps_an_epoch())));
 }
 
+// A mean over the rows that have a label; 0 where none has one.
 at::Tensor loss_of(const at::Tensor& logits, const at::Tensor& labels) {
-  if (labels.scalar_type() == at::kLong) return at::cross_entropy_loss(logits.to(at::kFloat), labels);
-  return (logits.to(at::kFloat).squeeze(-1) - labels).square().mean();
+  const at::Tensor labelled = labels.ne(kNoLabel), count = labelled.sum().clamp_min(1);
+  if (labels.scalar_type() == at::kLong) {
+    return at::cross_entropy_loss(logits.to(at::kFloat), labels, {}, at::Reduction::Sum) / count;
+  }
+  return ((logits.to(at::kFloat).squeeze(-1) - labels) * labelled).square().sum() / count;
 }
 
-void check_labels(const Classifier& model, const Examples& examples) {
-  const auto labels = examples.labels();
+void check_labels(const Classifier& model, const Examples& examples, bool taught) {
+  auto labels = examples.labels();
   check(!labels.empty(), "there are no examples");
-  if (model.labels() == 1) return;
+  check(std::erase(labels, kNoLabel) == 0 || taught,
+        "examples without labels teach nothing alone: give the softmax model's logits or hidden states a share of the loss");
+  if (labels.empty() || model.labels() == 1) return;
   const auto [least, most] = std::minmax_element(labels.begin(), labels.end());
   check(*least >= 0 && *most < static_cast<double>(model.labels()), "labels should be from 0 to {}, found {} to {}",
         model.labels() - 1, *least, *most);
@@ -81,7 +87,7 @@ ClassificationStage::ClassificationStage(Classifier& model, const Examples& exam
       seed_(seed),
       order_(examples.lengths(), config.batch, seed),
       steps_(steps_of(config.epochs, order_)) {
-  check_labels(model, examples);
+  check_labels(model, examples, config.teacher_factor > 0 || config.hidden_factor > 0);
   check(config.warmup >= 0 && config.warmup < 1, "{}: the warm-up is a share of the steps from 0 to 1, found {}", name_,
         config.warmup);
   NamedParameters maps, matrices, vectors;
@@ -146,7 +152,8 @@ StepResult ClassificationStage::step(std::int64_t index) {
   result.details = {{"gradient_norm", norm}};
   if (matching) result.details["hidden_error"] = error;
   if (labels.scalar_type() == at::kLong) {
-    result.details["accuracy"] = logits.argmax(-1).eq(labels).to(at::kDouble).mean().item<double>();
+    const auto labelled = labels.ne(kNoLabel).sum().item<double>();
+    result.details["accuracy"] = logits.argmax(-1).eq(labels).sum().item<double>() / std::max(labelled, 1.0);
   }
   if (index >= steps_ - std::max<std::int64_t>(steps_ / 10, 1)) {
     loss_ += result.loss;

@@ -25,9 +25,9 @@ struct ClassificationConfig {
   double clip = 1;               // gradient's norm, 0: no clipping
   Schedule schedule = Schedule::kCosine;
   double warmup = 0.1;  // share of the steps
-  // What the softmax model teaches besides, as it is before the training: (1 − teacher_factor) · the labels' loss +
-  // teacher_factor · KL(teacher ‖ model) of the logits (a regression: their squared error) + hidden_factor · the mean over the
-  // layers of |x − x'|² / |x'|², x the hidden states that a layer's attention reads, x' the teacher's.
+  // What the softmax model teaches besides, as it is before the training: (1 − teacher_factor) · the loss of the labels there
+  // are + teacher_factor · KL(teacher ‖ model) of the logits (a regression: their squared error) + hidden_factor · the mean
+  // over the layers of |x − x'|² / |x'|², x the hidden states that a layer's attention reads, x' the teacher's.
   double teacher_factor = 0;
   double hidden_factor = 0;
 };

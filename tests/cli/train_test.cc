@@ -257,6 +257,32 @@ TEST(Train, ALanguageModelFromScratch) {
   EXPECT_GT(held_out["tokens"].get<std::int64_t>(), 300);
 }
 
+TEST(Train, ExamplesMadeOfATasksTextsAreTaughtByTheSoftmaxModel) {
+  const TemporaryFolder folder;
+  const auto config = folder.write("bert.json", R"({"model_type": "bert", "hidden_size": 16, "num_hidden_layers": 2,
+      "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 20, "max_position_embeddings": 32})");
+  parsed(run_program({"train", config, "-o", folder / "bert", "--task", "listops", "--length", "24", "--examples", "4",
+                      "--eval-examples", "2", "--epochs", "0", "--json"}));
+  folder.write("bert/vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nhedge\nhog\nrolls\nup\nfast\n");
+  std::filesystem::create_directory(folder / "STS-B");
+  const std::string row = "0\tg\tf\t2012\t1\tnone\tnone\ta hedge rolls\ta hog rolls up fast\t3.800\n";
+  const std::string header = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\tsentence1\tsentence2\tscore\n";
+  for (const char* file : {"STS-B/train.tsv", "STS-B/dev.tsv"}) folder.write(file, header + row + row + row);
+  const auto train = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"train", folder / "bert", "-o", folder / "linear", "--task", "sts-b", "--data", folder / "",
+                               "--attention", "linear", "--epochs", "1", "--batch", "4", "--augment", "17", "--json"});
+    return run_program(more);
+  };
+  const json made = parsed(train({"--teacher-logits", "1"}));
+  EXPECT_EQ(made["training"][0]["examples"], 20);
+  EXPECT_EQ(made["training"][0]["steps"], 5);
+  EXPECT_EQ(made["recipe"]["augmented"], 17);
+  EXPECT_EQ(made["examples"], 3) << "measured on the task's own alone";
+  EXPECT_NE(train({}).err.find("softmax model's logits"), std::string::npos);
+  EXPECT_NE(run_program({"train", config, "-o", folder / "x", "--task", "listops", "--augment", "3"}).err.find("made of texts"),
+            std::string::npos);
+}
+
 TEST(Train, WrongUsageSaysWhatToDo) {
   const TemporaryFolder folder;
   const auto config = folder.write("recall.json", kRecallModel);

@@ -44,6 +44,13 @@ std::unique_ptr<Classifier> counting_model(std::uint64_t seed = 1) {
                          seed);
 }
 
+// The same without dropout.
+std::unique_ptr<Classifier> steady_model(std::int64_t labels) {
+  nlohmann::json config = counting_model()->config();
+  config.update({{"num_labels", labels}, {"hidden_dropout_prob", 0}, {"attention_probs_dropout_prob", 0}});
+  return make_classifier(config, 1);
+}
+
 ClassificationConfig quick(double epochs) {
   return {.epochs = epochs, .batch = 16, .learning_rate = 3e-3, .map_learning_rate = 3e-3};
 }
@@ -201,6 +208,42 @@ TEST_F(Classification, TheSoftmaxModelTeachesHiddenStatesAndLogits) {
   EXPECT_LE(stage.report()["hidden_error"].get<double>(), 0.5 * difference / norm);
   EXPECT_LE((predict_all(*model, examples) - predict_all(*teacher, examples)).square().mean().item<double>(),
             0.5 * (student_logits - teacher_logits).square().mean().item<double>());
+}
+
+TEST_F(Classification, WhatHasNoLabelIsTaughtByTheSoftmaxModelAlone) {
+  for (const bool classes : {true, false}) {
+    TokenExamples examples(classes, 0);
+    for (const double label : {1.0, kNoLabel, 0.0, kNoLabel}) {
+      examples.add(std::vector<std::int32_t>{3, 1, 2, label == 1 ? 1 : 2}, {}, label);
+    }
+    const auto model = steady_model(classes ? 2 : 1);
+    const auto teacher = model->teacher();
+    model->set_attention({.kind = AttentionKind::kLinear, .feature_map = "elu"});
+    const ExampleBatch batch = examples.batch(std::vector<std::int64_t>{0, 1, 2, 3});
+    const at::Tensor logits = model->forward(batch.input), taught = teacher->forward(batch.input);
+    const at::Tensor labelled = logits.index_select(0, at::tensor({0, 2}, at::kLong));
+    const double by_labels = classes ? -(labelled.log_softmax(-1)[0][1] + labelled.log_softmax(-1)[1][0]).item<double>() / 2
+                                     : ((labelled[0] - 1).square() + labelled[1].square()).item<double>() / 2;
+    const double by_teacher = teacher_loss(logits, taught, classes).item<double>();
+    ClassificationConfig half = quick(1);
+    half.teacher_factor = 0.25;
+    const StepResult result = ClassificationStage(*model, examples, half, "training", 3).step(0);
+    EXPECT_NEAR(result.loss, 0.75 * by_labels + 0.25 * by_teacher, 1e-5);
+    if (classes) {
+      const double right = labelled.argmax(-1).eq(at::tensor({1, 0}, at::kLong)).to(at::kDouble).mean().item<double>();
+      EXPECT_EQ(result.details["accuracy"].get<double>(), right);
+    }
+    EXPECT_THROW(ClassificationStage(*model, examples, quick(1), "training", 3), Error) << "no teacher";
+  }
+}
+
+TEST_F(Classification, WithoutALabelInABatchThereIsNoLabelsLoss) {
+  TokenExamples examples(/*classes=*/true, 0);
+  examples.add(std::vector<std::int32_t>{3, 1, 2}, {}, kNoLabel);
+  const auto model = steady_model(2);
+  ClassificationConfig half = quick(1);
+  half.teacher_factor = 0.5;
+  EXPECT_NEAR(ClassificationStage(*model, examples, half, "training", 3).step(0).loss, 0, 1e-6) << "it is its own teacher";
 }
 
 TEST_F(Classification, LabelsThatTheModelDoesNotHaveAreAnError) {
