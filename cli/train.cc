@@ -59,6 +59,7 @@ void choose_heads(const TrainOptions& options, TaskModel& job, Progress& progres
   const fs::path file = options.output / kKeptHeadsFile;
   if (fs::exists(file)) return keep_heads(*job.model, kept_heads(read_json_object(file.string(), kMostKeptHeads)));
   const KeptHeads kept = keep_heads(*job.model, *job.task.training, {options.keep_heads}, progress);
+  fs::create_directories(options.output);
   write_text_file(file, to_json(kept).dump(1) + "\n");
 }
 
@@ -148,9 +149,10 @@ void run_train(TrainOptions options) {
   if (options.task.name.empty()) return train_language(options);
   TaskModel job = open_task_model(options.model, options.task, options.common.seed, /*new_classifier=*/true);
   if (!options.attention.empty()) job.model->set_attention(options.attention_config, options.keep_softmax);
-  check(options.keep_heads == 0 || (has_linear_part(*job.model) && options.distillation_epochs > 0),
-        "--keep-softmax auto:{}: chooses heads after a distillation; give it --attention linear and --distill-epochs, or name "
-        "the heads",
+  const bool has_maps = options.distillation_epochs > 0 || options.attention.empty();
+  check(options.keep_heads == 0 || (has_linear_part(*job.model) && has_maps),
+        "--keep-softmax auto:{}: chooses heads after a distillation; give it a distilled model, or --attention linear and "
+        "--distill-epochs, or name the heads",
         options.keep_heads);
   take_maps(options.maps, job.model->attentions(), [&] {
     const Examples& examples = *job.task.training;

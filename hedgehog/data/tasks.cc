@@ -48,10 +48,9 @@ Task open_glue(const TaskConfig& config, const Tokenizer* tokenizer) {
   Task task;
   task.length = or_else(config.length, kGlueLength);
   task.labels = glue.is_regression() ? 1 : std::ssize(glue.label_names);
-  const auto read = [&](const std::string& split, std::int64_t most) {
-    std::vector<TextExample> texts = read_glue(glue, glue_file(config.data, glue, split)).examples;
+  const auto read = [&](const std::string& split) { return read_glue(glue, glue_file(config.data, glue, split)).examples; };
+  const auto cut = [](std::vector<TextExample>& texts, std::int64_t most) {
     if (most > 0 && most < std::ssize(texts)) texts.resize(static_cast<std::size_t>(most));
-    return texts;
   };
   const auto encode = [&](const std::vector<TextExample>& texts) {
     auto examples = std::make_unique<TokenExamples>(!glue.is_regression(), tokenizer->token_to_id("[PAD]").value_or(0));
@@ -62,11 +61,13 @@ Task open_glue(const TaskConfig& config, const Tokenizer* tokenizer) {
     }
     return examples;
   };
-  std::vector<TextExample> training = read(glue.splits.front(), config.training);
+  std::vector<TextExample> training = read(glue.splits.front()), evaluation = read(glue.splits.at(1));
   const std::vector<TextExample> made = augmented(training, config.augmented, config.seed);
+  cut(training, config.training);
+  cut(evaluation, config.evaluation);
   training.insert(training.end(), made.begin(), made.end());
   task.training = encode(training);
-  task.evaluation = encode(read(glue.splits.at(1), config.evaluation));
+  task.evaluation = encode(evaluation);
   return task;
 }
 

@@ -18,8 +18,9 @@ struct TaskConfig {
   std::int64_t length =
       0;  // most tokens of an example, longer ones are cut; of recall, listops and pathfinder what is made; 0: the task's own
   std::int64_t training = 0, evaluation = 0;  // examples, the first ones; 0: all, or the task's own number
-  std::int64_t augmented =
-      0;  // GLUE's tasks: so many training examples more, made of the others, without labels (text_augmentation.h)
+  // GLUE's tasks: so many examples more to train on, without labels, made of all the training part's texts
+  // (text_augmentation.h).
+  std::int64_t augmented = 0;
   std::uint64_t seed = 0;  // of what is generated
 };
 

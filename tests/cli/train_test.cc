@@ -140,6 +140,9 @@ TEST(Train, KeepsTheHeadsThatBringMostBack) {
     const std::string name = std::to_string(head["layer"].get<int>()) + "." + std::to_string(head["head"].get<int>());
     EXPECT_EQ(head["kl"] == 0, std::find(names.begin(), names.end(), name) != names.end()) << name;
   }
+  parsed(train(folder / "softmax", "distilled", {"--attention", "linear", "--distill-epochs", "1", "--epochs", "0", "--json"}));
+  const json later = parsed(train(folder / "distilled", "later", {"--keep-softmax", "auto:2", "--epochs", "0", "--json"}));
+  EXPECT_EQ(later["kept_heads"], kept["kept_heads"]) << "chosen in a model that was distilled before";
   const json trained = json_of("trained", {"--keep-softmax", "auto:2", "--epochs", "1"});
   EXPECT_EQ(trained["kept_heads"], kept["kept_heads"]) << "chosen before the training";
 
