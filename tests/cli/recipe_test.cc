@@ -161,7 +161,7 @@ TEST(Recipe, ReachesTheProgram) {
 
 TEST(Recipe, ThoseOfTheRepositoryAreFoundByNameAndHoldNoUnknownFlag) {
   const std::vector<std::pair<const char*, const char*>> recipes = {
-      {"convert", "paper"}, {"convert", "gated"}, {"convert", "hybrid"}, {"train", "encoder"}};
+      {"convert", "paper"}, {"convert", "gated"}, {"convert", "hybrid"}, {"train", "encoder"}, {"train", "text_encoder"}};
   for (const auto& [verb, name] : recipes) {
     const Outcome outcome = run_program({verb, "--help", "--recipe", name});
     EXPECT_EQ(outcome.status, 0) << name << ": " << outcome.err;
