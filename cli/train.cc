@@ -147,6 +147,10 @@ void run_train(TrainOptions options) {
   options.training.schedule = schedule(options.schedule);
   if (!options.attention.empty()) options.attention_config.kind = attention_kind(options.attention);
   if (options.task.name.empty()) return train_language(options);
+  const ClassificationConfig& training = options.training;
+  check(options.task.augmented == 0 || training.epochs == 0 || training.teacher_factor > 0 || training.hidden_factor > 0,
+        "--augment: the examples that it makes have no labels; --teacher-logits 1, --match-hidden 10 or both let the softmax "
+        "model teach them");
   TaskModel job = open_task_model(options.model, options.task, options.common.seed, /*new_classifier=*/true);
   if (!options.attention.empty()) job.model->set_attention(options.attention_config, options.keep_softmax);
   const bool has_maps = options.distillation_epochs > 0 || options.attention.empty();

@@ -281,8 +281,9 @@ TEST(Train, ExamplesMadeOfATasksTextsAreTaughtByTheSoftmaxModel) {
   EXPECT_EQ(made["training"][0]["steps"], 5);
   EXPECT_EQ(made["recipe"]["augmented"], 17);
   EXPECT_EQ(made["examples"], 3) << "measured on the task's own alone";
-  EXPECT_NE(train({}).err.find("softmax model's logits"), std::string::npos);
-  EXPECT_NE(run_program({"train", config, "-o", folder / "x", "--task", "listops", "--augment", "3"}).err.find("made of texts"),
+  EXPECT_NE(train({}).err.find("--teacher-logits 1"), std::string::npos);
+  EXPECT_NE(run_program({"train", config, "-o", folder / "x", "--task", "listops", "--augment", "3", "--match-hidden", "1"})
+                .err.find("made of texts"),
             std::string::npos);
 }
 
