@@ -3,6 +3,7 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/random.h"
 #include "hedgehog/data/tsv_reader.h"
+#include "hedgehog/data/words.h"
 
 #include <algorithm>
 #include <array>
@@ -133,10 +134,7 @@ std::string listops_text(std::span<const std::uint8_t> symbols) {
 
 std::vector<std::uint8_t> parse_listops(std::string_view text) {
   std::vector<std::uint8_t> symbols;
-  for (std::size_t start = 0; (start = text.find_first_not_of(' ', start)) != std::string_view::npos;) {
-    const std::size_t end = std::min(text.find(' ', start), text.size());
-    const std::string_view word = text.substr(start, end - start);
-    start = end;
+  for (const std::string_view word : words_of(text, " ")) {
     if (word == "(" || word == ")") continue;
     const auto* const found = std::find(kWords.begin(), kWords.end(), word);
     check(found != kWords.end(), "ListOps: '{}' is no word of it", word.substr(0, 40));

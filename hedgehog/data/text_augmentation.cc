@@ -3,6 +3,7 @@
 #include "hedgehog/base/error.h"
 #include "hedgehog/base/random.h"
 #include "hedgehog/data/examples.h"
+#include "hedgehog/data/words.h"
 
 #include <fmt/ranges.h>
 
@@ -18,17 +19,6 @@ namespace {
 constexpr std::array kEditedShares = {0.1, 0.2, 0.3, 0.5};
 constexpr double kExchanged = 0.6, kTurned = 0.2;
 constexpr double kOneEdited = 0.35, kBothEdited = 0.5, kOwnEdit = 0.75;  // of pairs, cumulative; the rest: paired anew
-
-std::vector<std::string_view> words_of(std::string_view text) {
-  constexpr std::string_view kSpace = " \t\r\n";
-  std::vector<std::string_view> words;
-  for (std::size_t begin = text.find_first_not_of(kSpace); begin != std::string_view::npos;) {
-    const std::size_t end = std::min(text.find_first_of(kSpace, begin), text.size());
-    words.push_back(text.substr(begin, end - begin));
-    begin = text.find_first_not_of(kSpace, end);
-  }
-  return words;
-}
 
 template <typename Values>
 const auto& any_of(const Values& values, Random& random) {
