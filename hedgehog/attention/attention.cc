@@ -4,6 +4,7 @@
 #include "hedgehog/attention/feature_map.h"
 #include "hedgehog/attention/mixed_heads.h"
 #include "hedgehog/attention/running_maximum.h"
+#include "hedgehog/attention/scaled_dot_product.h"
 #include "hedgehog/base/error.h"
 
 #include <ATen/ATen.h>
@@ -224,7 +225,7 @@ at::Tensor Attention::bidirectional_softmax(const AttentionInput& input) const {
     const auto own = input.segment_start.unsqueeze(-1).eq(input.segment_start.unsqueeze(-2)).unsqueeze(1);
     seen = seen.has_value() ? own.logical_and(*seen) : own;
   }
-  return at::scaled_dot_product_attention(input.q, input.k, input.v, seen, 0.0, false, std::nullopt, true);
+  return scaled_dot_product(input.q, input.k, input.v, seen, /*causal=*/false);
 }
 
 Attention::DistillationLoss Attention::distill(const AttentionInput& input, double weights_factor, double output_factor,
