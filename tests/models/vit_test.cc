@@ -64,7 +64,9 @@ TEST_P(VitVariant, ConvertedABatchIsItsImagesOneByOne) {
     const at::Tensor hidden = model.forward(images);
     EXPECT_GT(relative_difference(hidden, softmax), 1e-2) << map;
     for (std::int64_t b = 0; b < images.size(0); ++b) {
-      EXPECT_LE(relative_difference(model.forward(images.narrow(0, b, 1)), hidden.narrow(0, b, 1)), 1e-5) << map << " " << b;
+      // Maps with negative values have sums near 0, and products of one image may be summed in another order than those of a
+      // batch.
+      EXPECT_LE(relative_difference(model.forward(images.narrow(0, b, 1)), hidden.narrow(0, b, 1)), 1e-4) << map << " " << b;
     }
   }
 }
