@@ -1,5 +1,6 @@
 // Measurements that other programs made, read from a file, so that one table and one picture have all.
 #include "cli/bench_report.h"
+#include "cli/command.h"
 #include "hedgehog/base/error.h"
 #include "hedgehog/checkpoint/json_file.h"
 #include "hedgehog/models/json_fields.h"

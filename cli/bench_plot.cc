@@ -1,5 +1,6 @@
 // The picture of `hedgehog bench`: a row of two panels for each kind of work.
 #include "cli/bench_report.h"
+#include "cli/command.h"
 #include "cli/log_plot.h"
 
 #include <fmt/format.h>

@@ -1,5 +1,7 @@
 #include "cli/bench_report.h"
 
+#include "cli/command.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -191,10 +193,6 @@ json case_json(const BenchReport& report, const MeasuredCase& measured) {
 double BenchReport::product_rate(at::ScalarType dtype) const {
   const auto known = product_rates.find(dtype);
   return known != product_rates.end() ? known->second : 0;
-}
-
-std::string dtype_name(at::ScalarType dtype) {
-  return dtype == at::kFloat ? "fp32" : "bf16";
 }
 
 std::string bench_table(const BenchReport& report) {

@@ -26,8 +26,6 @@ struct BenchReport {
   double product_rate(at::ScalarType dtype) const;
 };
 
-std::string dtype_name(at::ScalarType dtype);
-
 /// A measurement of {"opponents": [{"who", "what", "n", "dtype", "milliseconds", optionally "peak_memory_bytes"}, ...]}.
 struct OtherTime {
   std::string what, dtype;

@@ -37,6 +37,8 @@ bool bf16_is_fast();
 
 /// What --dtype means on this machine: at::kFloat or at::kBFloat16.
 at::ScalarType compute_dtype(const CommonOptions& options);
+/// "fp32" or "bf16".
+std::string dtype_name(at::ScalarType dtype);
 
 /// For a flag that names a feature map: what is wrong with the name; empty: nothing.
 std::string unknown_map(const std::string& name);

@@ -102,6 +102,10 @@ at::ScalarType compute_dtype(const CommonOptions& options) {
   return at::kFloat;
 }
 
+std::string dtype_name(at::ScalarType dtype) {
+  return dtype == at::kFloat ? "fp32" : "bf16";
+}
+
 void print_json(const std::string& command, const std::string& model, const CommonOptions& options, double seconds,
                 nlohmann::json fields) {
   check_finite(fields, "");

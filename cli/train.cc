@@ -68,7 +68,7 @@ std::vector<StageMaker> stages_of(const TrainOptions& options, TaskModel& job, P
   if (options.distillation_epochs > 0) {
     stages.push_back([&] {
       return classifier_distillation(*job.model, *job.task.training, options.distillation_epochs, options.distillation,
-                                     options.common.seed * 16);
+                                     options.common.seed * 16, options.training.dtype);
     });
   }
   if (options.training.epochs > 0) {
@@ -85,6 +85,7 @@ nlohmann::json recipe_of(const TrainOptions& options, const TaskModel& job) {
   nlohmann::json recipe = {{"task", job.task.name},
                            {"attention", to_json(job.model->attentions().front()->config())},
                            {"keep_softmax", options.keep_softmax},
+                           {"dtype", dtype_name(options.training.dtype)},
                            {"seed", options.common.seed}};
   if (options.task.augmented > 0) recipe["augmented"] = options.task.augmented;
   if (options.keep_heads > 0) recipe["keep_heads"] = options.keep_heads;
@@ -145,6 +146,7 @@ void run_train(TrainOptions options) {
   apply(options.common);
   const std::unique_ptr<Progress> progress = make_progress();
   options.training.schedule = schedule(options.schedule);
+  options.training.dtype = compute_dtype(options.common);
   if (!options.attention.empty()) options.attention_config.kind = attention_kind(options.attention);
   if (options.task.name.empty()) return train_language(options);
   const ClassificationConfig& training = options.training;

@@ -77,13 +77,18 @@ void train_language_model(const LanguageJob& job, LanguageOptions options, const
     evaluation = read_corpus(options.evaluation_data, *tokenizer);
   }
 
-  const nlohmann::json recipe = {
-      {"training", to_json(options.training)}, {"attention", to_json(job.attention)}, {"seed", common.seed}};
+  const at::ScalarType dtype = compute_dtype(common);
+  const nlohmann::json recipe = {{"training", to_json(options.training)},
+                                 {"attention", to_json(job.attention)},
+                                 {"dtype", dtype_name(dtype)},
+                                 {"seed", common.seed}};
   const TrainingRun run{
       job.output, {{"recipe", recipe}, {"config", config}, {"corpus", training.sha256}}, job.resume, 0, job.save_minutes};
+  model.compute_dtype = dtype;
   const nlohmann::json reports =
       run_stages({[&] { return std::make_unique<FinetuningStage>(model, training, options.training, common.seed * 16 + 15); }},
                  run, *progress);
+  model.compute_dtype = {};
   const Perplexity result = perplexity(model, evaluation, options.perplexity, *progress);
 
   LoadedModel trained{{{}, "safetensors", config, nullptr, source}, model, {{"recipe", recipe}}};  // of no checkpoint

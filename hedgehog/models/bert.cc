@@ -139,7 +139,8 @@ at::Tensor Bert::embed(const BertInput& input, Dropout& dropout) const {
   const at::Tensor types = input.token_types.defined() ? at::embedding(types_, input.token_types) : types_[0];
   const at::Tensor sum =
       at::embedding(words_, input.tokens, config_.padding_token) + types + at::embedding(positions_, positions);
-  return dropout(embedding_norm_.forward(sum, config_.encoder.norm_epsilon), config_.encoder.dropout);
+  const at::Tensor hidden = embedding_norm_.forward(sum, config_.encoder.norm_epsilon).to(compute_dtype.value_or(dtype()));
+  return dropout(hidden, config_.encoder.dropout);
 }
 
 at::Tensor Bert::forward(const BertInput& input, const LayerVisitor& visit) const {
@@ -162,7 +163,7 @@ at::Tensor Bert::forward_visiting(const BertInput& input, bool softmax_only, con
 
 at::Tensor Bert::pooled(const at::Tensor& hidden) const {
   check(config_.pooler, "this model has no pooler: start_classifier() makes one");
-  return at::tanh(pooler_.forward(hidden.select(1, 0)));
+  return at::tanh(pooler_.forward(hidden.select(1, 0).to(dtype())));
 }
 
 at::Tensor Bert::class_logits(const at::Tensor& hidden) const {

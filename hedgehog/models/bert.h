@@ -86,6 +86,9 @@ class Bert {
   /// Set: training. forward() and class_logits() drop out what the configuration says, by masks that depend on this number
   /// alone; another one for each step.
   std::optional<std::uint64_t> dropout_seed;
+  /// Of the activations between the embeddings and the heads, to which weights are rounded on their way (mixed precision:
+  /// gradients and updates stay in the weights' dtype). Unset: the weights' own.
+  std::optional<at::ScalarType> compute_dtype;
   AttentionControl control = AttentionControl::kNone;
 
  private:

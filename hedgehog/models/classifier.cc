@@ -67,6 +67,7 @@ class EncoderClassifier : public Classifier {
   }
   std::vector<std::pair<std::string, at::Tensor*>> weights() override { return model_.weights(); }
   void set_dropout_seed(std::optional<std::uint64_t> seed) override { model_.dropout_seed = seed; }
+  void set_compute_dtype(std::optional<at::ScalarType> dtype) override { model_.compute_dtype = dtype; }
   std::int64_t labels() const override { return model_.config().encoder.labels; }
   json config() const override { return config_; }
 
@@ -106,6 +107,7 @@ class DecoderClassifier : public Classifier {
   }
   std::vector<std::pair<std::string, at::Tensor*>> weights() override { return model_.weights(); }
   void set_dropout_seed(std::optional<std::uint64_t>) override {}
+  void set_compute_dtype(std::optional<at::ScalarType> dtype) override { model_.compute_dtype = dtype; }
   std::int64_t labels() const override { return model_.config().vocabulary; }
   json config() const override { return config_; }
 

@@ -55,6 +55,8 @@ class Classifier {
   virtual std::vector<std::pair<std::string, at::Tensor*>> weights() = 0;
   /// Set: training, with dropout by masks that depend on this number.
   virtual void set_dropout_seed(std::optional<std::uint64_t> seed) = 0;
+  /// Mixed precision: what all passes compute in; unset: the weights' own dtype, fp32. Logits are fp32 but a decoder's.
+  virtual void set_compute_dtype(std::optional<at::ScalarType> dtype) = 0;
 
   virtual std::int64_t labels() const = 0;
   /// As in config.json.

@@ -140,13 +140,14 @@ std::vector<std::pair<std::string, at::Tensor*>> Decoder::weights() {
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens, const at::Tensor& positions) const {
+  const at::ScalarType computed = compute_dtype.value_or(dtype());
   const auto embedded = at::embedding(embedding_, tokens);
-  if (!config_.learned_positions) return embedded;
+  if (!config_.learned_positions) return embedded.to(computed);
   const auto last = positions.max().item<std::int64_t>();
   check(last < config_.max_positions,
         "the model has learned positions for {} tokens, and this text goes on to the {}th: take a shorter one",
         config_.max_positions, last + 1);
-  return embedded + at::embedding(position_embedding_, positions.to(at::kLong));
+  return (embedded + at::embedding(position_embedding_, positions.to(at::kLong))).to(computed);
 }
 
 at::Tensor Decoder::forward(const at::Tensor& tokens, const at::Tensor& segment_start, const LayerVisitor& visit) const {

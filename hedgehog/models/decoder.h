@@ -110,6 +110,9 @@ class Decoder {
   std::vector<std::pair<std::string, at::Tensor*>> weights();
 
   bool gradient_checkpointing = false;
+  /// Of the activations between the embeddings and the heads, to which weights are rounded on their way (mixed precision:
+  /// gradients and updates stay in the weights' dtype). Unset: the weights' own.
+  std::optional<at::ScalarType> compute_dtype;
   AttentionControl control = AttentionControl::kNone;
 
  private:

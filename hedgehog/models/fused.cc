@@ -139,7 +139,8 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
 
 }  // namespace
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& any_weight, double epsilon) {
+  const at::Tensor weight = any_weight.to(x.scalar_type());
   if (fusible({x, weight})) return RmsNorm::apply(x, weight, epsilon);
   const at::ScalarType statistics = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const at::Tensor wide = x.to(statistics);
@@ -147,8 +148,9 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   return (wide * rstd).to(x.scalar_type()) * weight;
 }
 
-std::pair<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight,
+std::pair<at::Tensor, at::Tensor> add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& any_weight,
                                                double epsilon) {
+  const at::Tensor weight = any_weight.to(x.scalar_type());
   if (fusible({x, delta, weight})) {
     variable_list outputs = AddRmsNorm::apply(x, delta, weight, epsilon);
     return {outputs[0], outputs[1]};

@@ -178,12 +178,13 @@ std::vector<at::Tensor> project_few_rows(const at::Tensor& x, std::initializer_l
 
 std::vector<at::Tensor> project(const at::Tensor& x, std::initializer_list<const Linear*> linears) {
   if (takes_small_batch(x, (*linears.begin())->weight, (*linears.begin())->bias)) return project_few_rows(x, linears);
+  const at::ScalarType dtype = x.scalar_type();
   variable_list inputs{x};
   std::vector<std::int64_t> flags;
   std::vector<double> scales;
   for (const Linear* linear : linears) {
-    inputs.push_back(linear->weight);
-    if (linear->bias.defined()) inputs.push_back(linear->bias);
+    inputs.push_back(linear->weight.to(dtype));
+    if (linear->bias.defined()) inputs.push_back(linear->bias.to(dtype));
     if (linear->lora_a.defined()) {
       inputs.push_back(linear->lora_a);
       inputs.push_back(linear->lora_b);

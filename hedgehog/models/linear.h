@@ -27,7 +27,7 @@ struct Linear {
 };
 
 /// Several linears of one input: x is saved once for the backward pass, and its gradient is summed in the GEMMs.
-/// x [..., in], results [..., out_i].
+/// x [..., in], results [..., out_i], in x's dtype, to which weights of another one are rounded.
 std::vector<at::Tensor> project(const at::Tensor& x, std::initializer_list<const Linear*> linears);
 
 }  // namespace hedgehog

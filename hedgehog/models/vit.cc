@@ -122,7 +122,7 @@ at::Tensor Vit::embed(const at::Tensor& images, Dropout& dropout) const {
   std::vector<at::Tensor> tokens{class_token_.expand({batch, 1, -1})};
   if (distilled()) tokens.push_back(distillation_token_.expand({batch, 1, -1}));
   tokens.push_back(at::linear(patches, patch_weight_.flatten(1), patch_bias_));
-  return dropout(at::cat(tokens, 1) + positions_, c.encoder.dropout);
+  return dropout((at::cat(tokens, 1) + positions_).to(compute_dtype.value_or(dtype())), c.encoder.dropout);
 }
 
 at::Tensor Vit::final_norm(const at::Tensor& hidden) const {
@@ -149,9 +149,9 @@ at::Tensor Vit::forward_visiting(const at::Tensor& images, bool softmax_only, co
 
 at::Tensor Vit::class_logits(const at::Tensor& hidden) const {
   check(config_.classifier || config_.distilled_classifiers, "this model has no classifier: start_classifier() makes one");
-  const at::Tensor logits = classifier_.forward(hidden.select(1, 0));
+  const at::Tensor logits = classifier_.forward(hidden.select(1, 0).to(dtype()));
   if (!config_.distilled_classifiers) return logits;
-  return (logits + distillation_classifier_.forward(hidden.select(1, 1))) / 2;
+  return (logits + distillation_classifier_.forward(hidden.select(1, 1).to(dtype()))) / 2;
 }
 
 void Vit::start_classifier(std::int64_t labels, std::uint64_t seed) {

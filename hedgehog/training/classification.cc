@@ -39,20 +39,36 @@ void check_labels(const Classifier& model, const Examples& examples, bool taught
         model.labels() - 1, *least, *most);
 }
 
+// What a step computes in; measurements between the steps are in the weights' dtype.
+class ComputeDtype {
+ public:
+  ComputeDtype(Classifier& model, at::ScalarType dtype) : model_(model) { model.set_compute_dtype(dtype); }
+  ~ComputeDtype() { model_.set_compute_dtype({}); }
+  ComputeDtype(const ComputeDtype&) = delete;
+  ComputeDtype& operator=(const ComputeDtype&) = delete;
+
+ private:
+  Classifier& model_;
+};
+
 class ExamplePasses : public TeacherPasses {
  public:
-  ExamplePasses(const Classifier& model, const Examples& examples, std::int64_t batch, std::uint64_t seed)
-      : model_(model), examples_(examples), batch_(batch), order_(examples.lengths(), batch, seed) {}
+  ExamplePasses(Classifier& model, const Examples& examples, std::int64_t batch, std::uint64_t seed, at::ScalarType dtype)
+      : model_(model), examples_(examples), batch_(batch), dtype_(dtype), order_(examples.lengths(), batch, seed) {}
   // What counts here are examples.
   std::int64_t tokens_a_pass() const override { return batch_; }
-  void next(const LayerVisitor& visit) override { model_.visit_teacher(examples_.batch(order_.rows(step_++)).input, visit); }
+  void next(const LayerVisitor& visit) override {
+    const ComputeDtype compute(model_, dtype_);
+    model_.visit_teacher(examples_.batch(order_.rows(step_++)).input, visit);
+  }
   std::int64_t position() const override { return step_; }
   void set_position(std::int64_t position) override { step_ = position; }
 
  private:
-  const Classifier& model_;
+  Classifier& model_;
   const Examples& examples_;
   std::int64_t batch_, step_ = 0;
+  at::ScalarType dtype_;
   ExampleOrder order_;
 };
 
@@ -100,7 +116,10 @@ ClassificationStage::ClassificationStage(Classifier& model, const Examples& exam
   }
   check(config.teacher_factor >= 0 && config.teacher_factor <= 1, "{}: the teacher's factor is from 0 to 1, found {}", name_,
         config.teacher_factor);
-  if (config.teacher_factor > 0 || config.hidden_factor > 0) teacher_ = model.teacher();
+  if (config.teacher_factor > 0 || config.hidden_factor > 0) {
+    teacher_ = model.teacher();
+    teacher_->set_compute_dtype(config.dtype);
+  }
   optimizer_.add(maps, config.map_learning_rate, 0);
   optimizer_.add(matrices, config.learning_rate, config.weight_decay);
   optimizer_.add(vectors, config.learning_rate, 0);
@@ -116,6 +135,7 @@ ClassificationStage::~ClassificationStage() {
 
 StepResult ClassificationStage::step(std::int64_t index) {
   const std::vector<std::int64_t> rows = order_.rows(index);
+  const ComputeDtype compute(model_, config_.dtype);
   const ExampleBatch batch = examples_.batch(rows);
   const at::AutoGradMode mode(true);
   HiddenStates hidden, teacher_hidden;
@@ -185,12 +205,13 @@ nlohmann::json ClassificationStage::report() const {
 }
 
 std::unique_ptr<DistillationStage> classifier_distillation(Classifier& model, const Examples& examples, double epochs,
-                                                           DistillationConfig config, std::uint64_t seed) {
+                                                           DistillationConfig config, std::uint64_t seed,
+                                                           at::ScalarType dtype) {
   std::vector<DistilledLayer> layers;
   for (Attention* attention : model.attentions()) layers.push_back({attention});
   config.tokens = steps_of(epochs, ExampleOrder(examples.lengths(), config.batch, seed)) * config.batch;
   return std::make_unique<DistillationStage>(
-      std::move(layers), std::make_unique<ExamplePasses>(model, examples, config.batch, seed),
+      std::move(layers), std::make_unique<ExamplePasses>(model, examples, config.batch, seed, dtype),
       [&model] { return all_weights(model); }, config, "distillation");
 }
 

@@ -30,6 +30,7 @@ struct ClassificationConfig {
   // over the layers of |x − x'|² / |x'|², x the hidden states that a layer's attention reads, x' the teacher's.
   double teacher_factor = 0;
   double hidden_factor = 0;
+  at::ScalarType dtype = at::kFloat;  // what passes compute in, or bf16; weights, gradients' sums and updates are fp32
 };
 nlohmann::json to_json(const ClassificationConfig& config);
 
@@ -70,9 +71,11 @@ class ClassificationStage : public Stage {
 /// of a regression the square of the difference. Differentiable in `logits`.
 at::Tensor teacher_loss(const at::Tensor& logits, const at::Tensor& teacher, bool classes);
 
-/// A distillation over the examples: `epochs` of them in batches of config.batch, whose tokens and length are not used.
+/// A distillation over the examples: `epochs` of them in batches of config.batch, whose tokens and length are not used. The
+/// softmax model computes in `dtype`, fp32 or bf16.
 std::unique_ptr<DistillationStage> classifier_distillation(Classifier& model, const Examples& examples, double epochs,
-                                                           DistillationConfig config, std::uint64_t seed);
+                                                           DistillationConfig config, std::uint64_t seed,
+                                                           at::ScalarType dtype = at::kFloat);
 
 /// Logits of all examples in order, fp32 [examples, labels], without gradients. Throws Interrupted.
 at::Tensor predict(const Classifier& model, const Examples& examples, std::int64_t batch, Progress& progress);

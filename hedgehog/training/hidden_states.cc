@@ -9,7 +9,8 @@ namespace hedgehog {
 at::Tensor hidden_error(const HiddenStates& model, const HiddenStates& teacher, const at::Tensor& key_count) {
   at::Tensor sum = at::zeros({}, at::kFloat);
   for (std::size_t i = 1; i < model.layers.size(); ++i) {
-    at::Tensor difference = (model.layers[i] - teacher.layers[i]).square().sum(-1), norm = teacher.layers[i].square().sum(-1);
+    const at::Tensor x = model.layers[i].to(at::kFloat), taught = teacher.layers[i].to(at::kFloat);
+    at::Tensor difference = (x - taught).square().sum(-1), norm = taught.square().sum(-1);
     if (key_count.defined()) {
       const auto padding = at::arange(norm.size(1), key_count.options()).unsqueeze(0).ge(key_count.unsqueeze(1));
       difference = difference.masked_fill(padding, 0);

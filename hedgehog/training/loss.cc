@@ -43,7 +43,7 @@ Gradients block_by_block(LanguageModelLoss& result, const at::Tensor& hidden, co
     const std::int64_t count = std::min(kBlock, rows - first);
     const at::Tensor chosen = scored.narrow(0, first, count);
     const at::Tensor block = hidden.index_select(0, chosen);
-    // The products run in the weights' own dtype; softmax always in fp32.
+    // The products run in the hidden states' dtype; softmax always in fp32.
     at::Tensor logits = at::mm(block, weight.t()).to(at::kFloat).contiguous();
     at::Tensor teacher;
     if (with_teacher) {
@@ -130,8 +130,11 @@ LanguageModelLoss language_model_loss(const at::Tensor& hidden, const at::Tensor
   Gradients gradients;
   {
     const at::NoGradGuard no_gradient;
-    gradients = block_by_block(result, hidden.detach(), output_weight.detach(), own_targets, teacher_hidden,
-                               teacher_output_weight, teacher_factor, differentiate && hidden.requires_grad(), want_weight);
+    const at::Tensor weight = output_weight.detach().to(hidden.scalar_type());
+    const at::Tensor teacher_weight =
+        teacher_factor != 0 ? teacher_output_weight.to(teacher_hidden.scalar_type()) : at::Tensor();
+    gradients = block_by_block(result, hidden.detach(), weight, own_targets, teacher_hidden, teacher_weight, teacher_factor,
+                               differentiate && hidden.requires_grad(), want_weight);
     // Autograd wants a gradient in its variable's dtype.
     if (want_weight) gradients.weight = gradients.weight.to(output_weight.scalar_type());
   }

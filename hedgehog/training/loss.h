@@ -14,8 +14,9 @@ struct LanguageModelLoss {
 };
 
 /// (1 − teacher_factor) · cross-entropy + teacher_factor · KL(teacher ‖ student).
-/// hidden, teacher_hidden [rows, hidden_size]; output_weight [vocabulary, hidden_size]; targets int64 [rows].
-/// Gradients are computed in the forward pass, block by block. teacher_hidden may be undefined when teacher_factor is 0.
+/// hidden, teacher_hidden [rows, hidden_size]; output_weight [vocabulary, hidden_size], rounded to the hidden states' dtype
+/// where it has another one; targets int64 [rows]. Gradients are computed in the forward pass, block by block. teacher_hidden
+/// may be undefined when teacher_factor is 0.
 LanguageModelLoss language_model_loss(const at::Tensor& hidden, const at::Tensor& output_weight, const at::Tensor& targets,
                                       const at::Tensor& teacher_hidden, const at::Tensor& teacher_output_weight,
                                       double teacher_factor);

@@ -236,6 +236,26 @@ TEST(Train, IsTheSameForASeed) {
   EXPECT_NE(run("2", "c"), one);
 }
 
+// --dtype is what training computes in; what it writes and how it is measured is fp32 either way.
+TEST(Train, ComputesInTheDtypeThatIsAskedFor) {
+  const TemporaryFolder folder;
+  const auto config = folder.write("recall.json", kRecallModel);
+  const auto trained = [&](const std::string& dtype) {
+    const json fields =
+        parsed(run_program({"train", config, "-o", folder / dtype, "--task", "recall", "--length", "16", "--examples", "100",
+                            "--eval-examples", "20", "--epochs", "1", "--dtype", dtype, "--json"}));
+    EXPECT_EQ(fields["recipe"]["dtype"], dtype);
+    const json measured = parsed(run_program({"eval", folder / dtype, "--json"}));
+    EXPECT_EQ(measured["score"], fields["score"]);
+    return std::pair(fields["training"][0]["loss"].get<double>(),
+                     std::filesystem::file_size(std::filesystem::path(folder / dtype) / "model.safetensors"));
+  };
+  const auto single = trained("fp32"), mixed = trained("bf16");
+  EXPECT_NE(mixed.first, single.first);
+  EXPECT_NEAR(mixed.first, single.first, 0.02 * single.first);
+  EXPECT_EQ(mixed.second, single.second);
+}
+
 TEST(Train, ALanguageModelFromScratch) {
   const TemporaryFolder folder;
   const auto config =

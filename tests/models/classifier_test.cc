@@ -145,6 +145,49 @@ TEST(Classifier, PaddingChangesNothing) {
   }
 }
 
+// Passes in bf16 over weights that stay fp32: rounding is all that differs, in the logits and in the gradients.
+TEST(Classifier, MixedPrecisionIsNearAndLeavesTheWeights) {
+  for (auto& family : families()) {
+    for (const bool converted : {false, true}) {
+      SCOPED_TRACE(std::string(family.name) + (converted ? ", converted" : ""));
+      const auto model = make_classifier(family.config, 3);
+      if (converted) model->set_attention({.kind = AttentionKind::kLinear});
+      {
+        const at::NoGradGuard no_gradients;
+        perturb(*model);
+      }
+      const auto pass = [&](std::optional<at::ScalarType> dtype) {
+        std::vector<at::Tensor> found;
+        model->set_compute_dtype(dtype);
+        for (const auto& [name, tensor] : all_weights(*model)) {
+          tensor->set_requires_grad(true);
+          tensor->mutable_grad() = at::Tensor();
+        }
+        const at::Tensor logits = model->forward(family.input, [&](std::int64_t, const AttentionInput& input) {
+          EXPECT_EQ(input.q.scalar_type(), dtype.value_or(at::kFloat));
+        });
+        logits.to(at::kFloat).square().sum().backward();
+        found.push_back(logits.detach().to(at::kFloat));
+        for (const auto& [name, tensor] : all_weights(*model)) {
+          EXPECT_EQ(tensor->scalar_type(), at::kFloat) << name;
+          if (tensor->grad().defined()) {
+            EXPECT_EQ(tensor->grad().scalar_type(), at::kFloat) << name;
+            found.push_back(tensor->grad().flatten());
+          }
+        }
+        return found;
+      };
+      const auto single = pass({}), mixed = pass(at::kBFloat16);
+      EXPECT_FALSE(at::equal(mixed[0], single[0]));
+      EXPECT_LE(relative_difference(mixed[0], single[0]), 0.05);
+      ASSERT_EQ(mixed.size(), single.size());
+      const auto gradients = [](const std::vector<at::Tensor>& found) { return at::cat(at::TensorList(found).slice(1)); };
+      EXPECT_LE(relative_difference(gradients(mixed), gradients(single)), 0.1);
+      EXPECT_TRUE(at::equal(pass({})[0], single[0])) << "unset again";
+    }
+  }
+}
+
 TEST(Classifier, ANewTaskGetsANewHead) {
   const auto family = families()[0];
   const auto model = make_classifier(family.config, 3);

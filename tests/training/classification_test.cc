@@ -85,6 +85,33 @@ TEST_F(Classification, LearnsWithSoftmaxAndWithLinearAttention) {
   }
 }
 
+TEST_F(Classification, LearnsInMixedPrecisionAndLeavesFp32Behind) {
+  const auto training = counting_examples(400, 1), held_out = counting_examples(200, 2);
+  const auto model = counting_model();
+  ClassificationConfig config = quick(6);
+  config.dtype = at::kBFloat16;
+  ClassificationStage softmax(*model, training, config, "training", 3);
+  run(softmax, 0, softmax.steps());
+  EXPECT_GE(accuracy_on(*model, held_out), 0.95);
+  model->set_attention({.kind = AttentionKind::kLinear});
+  const auto distilled = classifier_distillation(*model, training, 2, {.batch = 20, .learning_rate = 2e-2}, 5, at::kBFloat16);
+  const double unlike = distilled->step(0).kl;
+  run(*distilled, 1, distilled->steps());
+  EXPECT_LE(distilled->report()["kl"].get<double>(), 0.7 * unlike);
+  model->set_attention({.kind = AttentionKind::kLinear, .feature_map = "elu"});
+  config.teacher_factor = 1;
+  config.hidden_factor = 10;
+  ClassificationStage taught(*model, training, config, "training", 3);
+  const double first = taught.step(0).details["hidden_error"].get<double>();
+  run(taught, 1, taught.steps());
+  EXPECT_LE(taught.report()["hidden_error"].get<double>(), 0.7 * first);
+  const at::NoGradGuard no_gradients;
+  model->forward(training.batch(std::vector<std::int64_t>{0}).input, [](std::int64_t, const AttentionInput& input) {
+    EXPECT_EQ(input.q.scalar_type(), at::kFloat) << "between steps";
+  });
+  for (const auto& [name, tensor] : all_weights(*model)) EXPECT_EQ(tensor->scalar_type(), at::kFloat) << name;
+}
+
 TEST_F(Classification, ARegressionLowersTheSquaredError) {
   TokenExamples examples(/*classes=*/false, 0);
   Random random{7, 0};

@@ -73,19 +73,26 @@ TEST(LanguageModelLoss, ExtremeLogitsStayFinite) {
   EXPECT_NEAR(loss.cross_entropy, reference(p, 0).cross_entropy, 1e-5 * loss.cross_entropy);
 }
 
+// Also of a model in mixed precision, whose weights stay fp32.
 TEST(LanguageModelLoss, Bf16IsNearFp64) {
-  Problem p = problem();
-  at::Tensor hidden = p.hidden.to(at::kBFloat16).requires_grad_(true);
-  at::Tensor weight = p.weight.to(at::kBFloat16).requires_grad_(true);
-  p.hidden = hidden.detach().to(at::kFloat);
-  p.weight = weight.detach().to(at::kFloat);
-  const LanguageModelLoss loss = language_model_loss(hidden, weight, p.targets, {}, {}, 0);
-  (3 * loss.total).backward();
-  const Reference expected = reference(p, 0);
-  EXPECT_NEAR(loss.cross_entropy, expected.cross_entropy, 1e-2 * expected.cross_entropy);
-  EXPECT_EQ(hidden.grad().scalar_type(), at::kBFloat16);
-  EXPECT_LT(relative_difference(hidden.grad(), expected.d_hidden), 2e-2);
-  EXPECT_LT(relative_difference(weight.grad(), expected.d_weight), 2e-2);
+  for (const at::ScalarType weights : {at::kBFloat16, at::kFloat}) {
+    for (const double factor : {0.0, 0.5}) {
+      Problem p = problem();
+      at::Tensor hidden = p.hidden.to(at::kBFloat16).requires_grad_(true);
+      at::Tensor weight = p.weight.to(at::kBFloat16).to(weights).requires_grad_(true);
+      const at::Tensor teacher_hidden = p.teacher_hidden.to(at::kBFloat16);
+      p.hidden = hidden.detach().to(at::kFloat);
+      p.weight = weight.detach().to(at::kFloat);
+      const LanguageModelLoss loss = language_model_loss(hidden, weight, p.targets, teacher_hidden, p.teacher_weight, factor);
+      (3 * loss.total).backward();
+      const Reference expected = reference(p, factor);
+      EXPECT_NEAR(loss.cross_entropy, expected.cross_entropy, 1e-2 * expected.cross_entropy);
+      EXPECT_EQ(hidden.grad().scalar_type(), at::kBFloat16);
+      EXPECT_EQ(weight.grad().scalar_type(), weights);
+      EXPECT_LT(relative_difference(hidden.grad(), expected.d_hidden), 2e-2);
+      EXPECT_LT(relative_difference(weight.grad(), expected.d_weight), 2e-2);
+    }
+  }
 }
 
 TEST(LanguageModelLoss, WithoutTargetsIsZero) {
