@@ -70,6 +70,8 @@ def points_of_cases(recipe, result):
 def record(recipe, task, run, seed, result, log):
     """What pages need of a run: the measured values that the recipe names, its time and circumstances, its learning curve."""
     kept = {"seconds": seconds_of(result), "run": result["run"]}
+    if dtype := pick(result, "recipe.dtype") or pick(result, "trained.recipe.dtype"):
+        kept["run"] = {**kept["run"], "dtype": dtype}
     if "processor_seconds" in result:
         kept["processor_seconds"] = result["processor_seconds"]
     if "failed" in result:
@@ -160,6 +162,12 @@ def with_a_line_each(figures):
     return "{\n" + ",\n".join(parts) + "\n}"
 
 
+def trained_in(runs):
+    """What the runs computed in while they trained. Those of before `train --dtype` was heard do not say it: fp32."""
+    known = any("dtype" in run for run in runs)
+    return "; trained in " + ", ".join(sorted({run.get("dtype", "fp32") for run in runs})) if known else ""
+
+
 def core_minutes(records):
     """What all of it took, as a sentence. Runs of before processor time was recorded: by the clock, beside whatever else the machine did; of one that
     was stopped and went on what its steps took. A training that several tasks share counts for each."""
@@ -197,7 +205,7 @@ def write_page(recipe, size, name, records, missing):
         lines += [recipe["notes"].strip(), ""]
     runs = [made["result"]["run"] for made in records]
     each = lambda key: ", ".join(sorted({str(run[key]) for run in runs}))
-    circumstances = f"; the runs' commits: {each('commit')}; {each('machine')}; threads a run: {each('threads')}"
+    circumstances = f"; the runs' commits: {each('commit')}; {each('machine')}; threads a run: {each('threads')}{trained_in(runs)}"
     single = f"; of a single seed over {recipe['interval_over']}" if "interval_over" in recipe else ""
     means = "" if "points" in recipe else f"Mean ± half of the 95 % confidence interval over seeds (Student's t){single}. "
     lines += [f"{means}`scripts/experiment {name} --size {size}`{circumstances}." + (f" **{missing} runs are missing.**" if missing else ""),

@@ -197,6 +197,13 @@ class Experiment(unittest.TestCase):
         self.assertEqual(result_page.core_minutes([*for_all_tasks, made("linear", "a", seconds=60)]),
                          "All together: about 7 minutes of one core, 1 of 2 runs by the clock.")
 
+    def test_what_runs_were_trained_in(self):
+        kept = lambda result: result_page.record(RECIPE, "one", "softmax", 0, {"seconds": 1, "run": {"threads": 1}, **result}, self.folder / "no log")["result"]["run"]
+        old, plain, measured = kept({}), kept({"recipe": {"dtype": "bf16"}}), kept({"trained": {"recipe": {"dtype": "bf16"}}})
+        self.assertEqual(result_page.trained_in([old]), "")
+        self.assertEqual(result_page.trained_in([plain, measured]), "; trained in bf16")
+        self.assertEqual(result_page.trained_in([old, measured]), "; trained in bf16, fp32")
+
     def test_records_stay_on_the_page_when_another_machine_adds_to_it(self):
         recipe, page = self.page_of_three_runs()
         (self.folder / "results").rename(self.folder / "elsewhere")
