@@ -72,10 +72,7 @@ at::Tensor in_fp32(const at::Tensor& x) {
 
 // All rows' weights of a mask [B or 1, 1, N, N].
 at::Tensor softmax_attention(const OperatorInput& i) {
-  const auto k = to_query_heads(i.k, i.q.size(1)), v = to_query_heads(i.v, i.q.size(1));
-  if (!i.segment_start.defined() && i.window == 0 && i.sinks == 0) {
-    return scaled_dot_product(i.q, k, v, {}, i.causal);
-  }
+  if (!i.segment_start.defined() && i.window == 0 && i.sinks == 0) return scaled_dot_product(i.q, i.k, i.v, {}, i.causal);
   const std::int64_t length = i.k.size(2);
   const auto position = at::arange(length, i.q.options().dtype(at::kLong).requires_grad(false));
   const auto row = position.unsqueeze(-1);
@@ -87,7 +84,7 @@ at::Tensor softmax_attention(const OperatorInput& i) {
     seen = seen.logical_and((row - position).lt(i.window).logical_or((position - row_start).lt(i.sinks)));
   // A row without any key has the output 0: it attends to a key of zeros.
   return at::where(seen.any(-1).unsqueeze(1).unsqueeze(-1),
-                   scaled_dot_product(i.q, k, v, seen.logical_or(seen.any(-1, true).logical_not()).unsqueeze(1), false),
+                   scaled_dot_product(i.q, i.k, i.v, seen.logical_or(seen.any(-1, true).logical_not()).unsqueeze(1), false),
                    at::zeros({}, i.q.options()));
 }
 

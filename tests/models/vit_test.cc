@@ -63,10 +63,10 @@ TEST_P(VitVariant, ConvertedABatchIsItsImagesOneByOne) {
     perturb_attention(model.layers());
     const at::Tensor hidden = model.forward(images);
     EXPECT_GT(relative_difference(hidden, softmax), 1e-2) << map;
+    // A map with negative values has sums near 0, and products of one image may be summed in another order than a batch's.
+    const double bound = map == "pair-gelu" ? 1e-4 : 1e-5;
     for (std::int64_t b = 0; b < images.size(0); ++b) {
-      // Maps with negative values have sums near 0, and products of one image may be summed in another order than those of a
-      // batch.
-      EXPECT_LE(relative_difference(model.forward(images.narrow(0, b, 1)), hidden.narrow(0, b, 1)), 1e-4) << map << " " << b;
+      EXPECT_LE(relative_difference(model.forward(images.narrow(0, b, 1)), hidden.narrow(0, b, 1)), bound) << map << " " << b;
     }
   }
 }
