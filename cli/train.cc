@@ -167,6 +167,7 @@ void run_train(TrainOptions options) {
   nlohmann::json identity = {{"recipe", recipe_of(options, job)}, {"examples", job.task.training->sha256()}};
   if (job.checkpoint) identity["base"] = checkpoint_sha256(job.checkpoint->path);
   TrainingRun run{options.output, identity, options.resume, 0, options.save_minutes};
+  run.counted = "examples";
   const bool reported = has_linear_part(*job.model) && options.fidelity_examples > 0;
   const auto heads = [&] { return task_heads(job, options.fidelity_examples, *progress); };
   if (reported) run.measure = [&] { return reported_model("", heads(), {}); };

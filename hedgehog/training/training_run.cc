@@ -169,7 +169,7 @@ nlohmann::json run_stages(const std::vector<StageMaker>& stages, const TrainingR
         save(store, *stage, position, log);
         saved_at = Clock::now();
       }
-      progress.update(position.step, fmt::format("loss {:.3f} · {:.0f} tok/s", result.loss, speed));
+      progress.update(position.step, fmt::format("loss {:.3f} · {:.0f} {}/s", result.loss, speed, run.counted));
       if (stop) {
         progress.end();
         progress.message(fmt::format("stopped after step {} of {}; --resume goes on from here", position.step, stage->steps()));

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <string>
 #include <vector>
 
 namespace hedgehog {
@@ -19,6 +20,7 @@ struct TrainingRun {
   bool resume = false;
   std::int64_t save_every = 0;  // steps, 0: by time only
   double save_minutes = 5;
+  std::string counted = "tok";  // what StepResult::tokens are, for the progress line: tasks count examples
   /// Called when a stage but the last is over; what it gives joins the stage's report as "measured".
   std::function<nlohmann::json()> measure = {};
 };

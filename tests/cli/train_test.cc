@@ -236,6 +236,16 @@ TEST(Train, IsTheSameForASeed) {
   EXPECT_NE(run("2", "c"), one);
 }
 
+TEST(Train, SaysItsSpeedInExamples) {
+  const TemporaryFolder folder;
+  const Outcome outcome =
+      run_program({"train", folder.write("recall.json", kRecallModel), "-o", folder / "model", "--task", "recall", "--length",
+                   "16", "--examples", "100", "--eval-examples", "20", "--epochs", "1"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find(" examples/s"), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.err.find(" tok/s"), std::string::npos) << outcome.err;
+}
+
 // --dtype is what training computes in; what it writes and how it is measured is fp32 either way.
 TEST(Train, ComputesInTheDtypeThatIsAskedFor) {
   const TemporaryFolder folder;
