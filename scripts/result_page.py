@@ -133,7 +133,7 @@ def task_lines(recipe, task, cases, results):
     metric = recipe["metric"]
     label = recipe.get("label", metric.rsplit(".", 1)[-1]) + (" (%)" if recipe.get("percent") else "")
     has_share, has_gap = any("share" in case for case in cases), any("gap_closed" in case for case in cases)
-    titles = [label, *([f"÷ {reference}"] if has_share else []), *([f"gap to {gap} closed (%)"] if has_gap else []), *columns, "minutes", "seeds"]
+    titles = [label, *([f"÷ {reference}"] if has_share else []), *([f"gap to {gap} closed (%)"] if has_gap else []), *columns, "core-minutes", "seeds"]
     lines = [f"## {task}", "", "| | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
     for case in cases:
         found = [result for result in results[case["run"]] if "failed" not in result]
@@ -143,7 +143,7 @@ def task_lines(recipe, task, cases, results):
         for column in columns.values():
             values = [pick(result, column["path"]) for result in found]
             row.append("" if None in values else written(interval(values), column["factor"], column["digits"]))
-        row += [f"{statistics.fmean(result['seconds'] for result in found) / 60:.1f}", str(len(found))]
+        row += [f"{statistics.fmean(map(core_seconds, found)) / 60:.1f}", str(len(found))]
         lines.append("| " + " | ".join(row) + " |")
     for run, found in results.items():
         if failed := sum("failed" in result for result in found):
@@ -168,13 +168,18 @@ def trained_in(runs):
     return "; trained in " + ", ".join(sorted({run.get("dtype", "fp32") for run in runs})) if known else ""
 
 
+def core_seconds(result):
+    """What a run took of its cores. One of before processor time was recorded: by the clock, beside whatever else the machine did; one that was
+    stopped and went on: what its steps took."""
+    return result.get("processor_seconds", result["seconds"] * result["run"]["threads"])
+
+
 def core_minutes(records):
-    """What all of it took, as a sentence. Runs of before processor time was recorded: by the clock, beside whatever else the machine did; of one that
-    was stopped and went on what its steps took. A training that several tasks share counts for each."""
+    """What all of it took, as a sentence. A training that several tasks share counts for each."""
     # A run that is made once stands in the records of all its tasks.
     spent = {(made["run"], made["seed"], made["result"]["seconds"]): made["result"] for made in records}.values()
     by_clock = sum("processor_seconds" not in result for result in spent)
-    minutes = sum(result.get("processor_seconds", result["seconds"] * result["run"]["threads"]) for result in spent) / 60
+    minutes = sum(map(core_seconds, spent)) / 60
     return f"All together: about {minutes:.0f} minutes of one core" + (f", {by_clock} of {len(spent)} runs by the clock." if by_clock else ".")
 
 

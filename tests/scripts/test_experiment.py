@@ -137,7 +137,7 @@ class Experiment(unittest.TestCase):
         experiment.write_page(recipe, "small", "name", self.folder / "results")
         page = (self.folder / "name.md").read_text()
         self.assertIn("| linear | diverged |  |  |  | 1 |", page)
-        self.assertIn("| linear | 40.00 | 0.800 | 0.250 | 1.0 | 1 |", page)
+        self.assertIn("| linear | 40.00 | 0.800 | 0.250 | 0.0 | 1 |", page)
         with self.assertRaises(SystemExit):  # with another message it is a failure
             experiment.execute_all(self.items({**recipe, "tasks": ["bad"]}), 1, may_fail="gradient's norm is")
 
@@ -175,8 +175,8 @@ class Experiment(unittest.TestCase):
     def test_the_page_of_what_is_there(self):
         _, page = self.page_of_three_runs()
         # 0.5 and 0.6: mean 0.55, deviation 0.0707, times 12.706 / sqrt(2).
-        self.assertIn("| softmax | 55.00 ± 63.53 | 1.000 |  | 1.0 | 2 |", page)
-        self.assertIn("| linear | 40.00 | 0.727 | 0.250 | 1.0 | 1 |", page)
+        self.assertIn("| softmax | 55.00 ± 63.53 | 1.000 |  | 0.0 | 2 |", page)
+        self.assertIn("| linear | 40.00 | 0.727 | 0.250 | 0.0 | 1 |", page)
         self.assertIn("What differs.", page)
         self.assertIn("**1 runs are missing.**", page)
         self.assertEqual(json.loads((self.folder / "name.json").read_text())["missing"], 1)
@@ -216,7 +216,7 @@ class Experiment(unittest.TestCase):
         experiment.execute_all(missing, 1)
         experiment.write_page(recipe, "small", "name", self.folder / "results")
         page = (self.folder / "name.md").read_text()
-        self.assertIn("| linear | 45.00 ± 63.53 | 0.818 | 0.250 ± 0.000 | 1.0 | 2 |", page)
+        self.assertIn("| linear | 45.00 ± 63.53 | 0.818 | 0.250 ± 0.000 | 0.0 | 2 |", page)
         self.assertNotIn("missing", page)
 
         # Those that the recipe would make otherwise now are left out.
